@@ -1,0 +1,237 @@
+"""System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
+
+Static: E001-E006. With ``check --database default`` and after ``migrate``: E010, E011, W011-W014.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
+from django.db import connections
+from django.db.migrations.loader import MigrationLoader
+from pgvector.django import VectorField
+
+from .encoders import EncoderError, get_encoder
+from .indexing import check_dimensions, has_index
+from .models import VisuallySimilarModel, get_holders
+from .query import SimilarQuerySet, picture_field
+
+MAX_DIMENSIONS = 4_000
+"""The most that pgvector can put into an HNSW index, as halfvec."""
+RANDOM_PAGE_COST = 2.0
+"""At PostgreSQL's default of 4 a table of 10,000 products gets a sequential scan: 50-82 ms instead of 1-3."""
+
+
+def register_all() -> None:
+    """Register the checks; called by ``SimilarProductsConfig.ready``."""
+    register(check_settings, "similar_products")
+    register(check_installed_apps, "similar_products")
+    register(check_models, Tags.models)
+    register(check_databases, Tags.database)
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E005: ``SIMILAR_PRODUCTS`` has a mistake, or its encoder cannot be made."""
+    try:
+        get_encoder()
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                str(error),
+                hint='The default is SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": '
+                '"similar_products.encoders.TFHubEncoder", "OPTIONS": {}}, "EMBED_ON_SAVE": "inline"}.',
+                id="similar_products.E005",
+            )
+        ]
+    return []
+
+
+def check_installed_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E001: ``django.contrib.postgres`` is missing."""
+    if apps.is_installed("django.contrib.postgres"):
+        return []
+    return [
+        Error(
+            "django.contrib.postgres is not in INSTALLED_APPS; without it Django writes the vector index with "
+            "wrong parentheses.",
+            hint='Add "django.contrib.postgres" to INSTALLED_APPS.',
+            id="similar_products.E001",
+        )
+    ]
+
+
+def check_models(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E002, E003, E004, W001: a model's picture, dimensions or manager."""
+    wanted = None if app_configs is None else {config.label for config in app_configs}
+    messages: list[CheckMessage] = []
+    for holder in get_holders():
+        if wanted is None or holder._meta.app_label in wanted:
+            messages += _check_model(holder)
+    return messages
+
+
+def _check_model(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    label = holder._meta.label
+    try:
+        picture_field(holder)
+    except FieldDoesNotExist as error:
+        messages.append(
+            Error(
+                f"{error}",
+                hint='Set similar_image = "FIELD" on the model, or "RELATION__FIELD" for a companion.',
+                obj=holder,
+                id="similar_products.E002",
+            )
+        )
+    field = holder._meta.get_field("embedding")
+    if not isinstance(field, VectorField) or not 1 <= (field.dimensions or 0) <= MAX_DIMENSIONS:
+        messages.append(
+            Error(
+                f"{label}.embedding must be a pgvector VectorField of 1 to {MAX_DIMENSIONS:,} dimensions, the "
+                "most that can be indexed.",
+                hint="embedding = VectorField(dimensions=1280, null=True, blank=True, editable=False, serialize=False)",
+                obj=holder,
+                id="similar_products.E004",
+            )
+        )
+    else:
+        try:
+            check_dimensions(holder, get_encoder())
+        except EncoderError as error:
+            sentence, _, remedy = str(error).partition(". ")
+            messages.append(Error(f"{sentence}.", hint=remedy, obj=holder, id="similar_products.E003"))
+        except ImproperlyConfigured:
+            pass  # E005 says it
+    if not isinstance(holder._default_manager.get_queryset(), SimilarQuerySet):
+        messages.append(
+            Error(
+                f"The default manager of {label} is not a SimilarManager: it loads every vector and has no "
+                "similar_to().",
+                hint="objects = SimilarManager(), or derive your manager from SimilarManager and your queryset "
+                "from SimilarQuerySet (both in similar_products.query).",
+                obj=holder,
+                id="similar_products.E006",
+            )
+        )
+    return messages
+
+
+def check_databases(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """E010, E011, W011-W014: PostgreSQL and pgvector as the models need them."""
+    holders = get_holders()
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        connection = connections[alias]
+        if holders and connection.vendor != "postgresql":
+            messages.append(
+                Error(
+                    f"The database {alias!r} is {connection.display_name}; vectors need PostgreSQL with pgvector.",
+                    hint='Set DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql".',
+                    id="similar_products.E009",
+                )
+            )
+        elif holders:
+            messages += _check_database(alias, holders)
+    return messages
+
+
+def _check_database(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT default_version, installed_version, current_setting('random_page_cost')::float "
+            "FROM (SELECT) AS one LEFT JOIN pg_available_extensions ON name = 'vector'"
+        )
+        available, installed, random_page_cost = cursor.fetchone()
+    tables = set(connection.introspection.table_names())
+    migrated = [holder for holder in holders if holder._meta.db_table in tables]
+    if installed is None:
+        return _check_extension(alias, available, holders)
+    messages = _check_version(alias, installed)
+    if random_page_cost > RANDOM_PAGE_COST:
+        messages.append(
+            checks.Warning(
+                f"random_page_cost is {random_page_cost:g} in the database {alias!r}, PostgreSQL's value for "
+                "spinning disks; it makes the planner scan whole tables instead of using the vector index.",
+                hint=f"On SSDs run: ALTER DATABASE {connection.settings_dict['NAME']} SET random_page_cost = 1.1;",
+                id="similar_products.W012",
+            )
+        )
+    messages += [
+        checks.Warning(
+            f"The HNSW index of {holder._meta.label} is missing or invalid in the database {alias!r}; similar "
+            "products are found by scanning the whole table.",
+            hint=f"Run: python manage.py embed_products {holder._meta.label}",
+            obj=holder,
+            id="similar_products.W013",
+        )
+        for holder in migrated
+        if not has_index(holder, alias)
+    ]
+    options = connection.settings_dict.get("OPTIONS", {})
+    if options.get("server_side_binding") or options.get("prepare_threshold") is not None:
+        messages.append(
+            checks.Warning(
+                f"The database {alias!r} prepares statements on the server; a generic plan took a filter that "
+                "matches few products from 0.25 to 90 ms.",
+                hint="Remove server_side_binding and prepare_threshold from its OPTIONS.",
+                id="similar_products.W014",
+            )
+        )
+    return messages
+
+
+def _check_extension(
+    alias: str, available: str | None, holders: list[type[VisuallySimilarModel]]
+) -> list[CheckMessage]:
+    if available is None:
+        return [
+            Error(
+                f"The server of the database {alias!r} does not have pgvector.",
+                hint="Install it there, on Debian for example with: apt install postgresql-17-pgvector",
+                id="similar_products.E010",
+            )
+        ]
+    operations = (
+        operation for migration in MigrationLoader(None).disk_migrations.values() for operation in migration.operations
+    )
+    if any(getattr(operation, "name", "") == "vector" for operation in operations):
+        return []  # the next migrate creates it
+    return [
+        Error(
+            f"The database {alias!r} does not have the extension vector, and no migration creates it.",
+            hint="Put VectorExtension() first into the operations of the migration that adds the embedding of "
+            f"{holders[0]._meta.label}: from pgvector.django import VectorExtension",
+            id="similar_products.E010",
+        )
+    ]
+
+
+def _check_version(alias: str, installed: str) -> list[CheckMessage]:
+    version = tuple(int(part) for part in installed.split(".")[:3])
+    hint = "Install a newer pgvector on the server, then run: ALTER EXTENSION vector UPDATE;"
+    if version < (0, 8, 0):
+        return [
+            Error(
+                f"pgvector is {installed} in the database {alias!r}; filtered queries need the iterative scans "
+                "of 0.8.0.",
+                hint=hint,
+                id="similar_products.E011",
+            )
+        ]
+    if version < (0, 8, 4):
+        return [
+            checks.Warning(
+                f"pgvector is {installed} in the database {alias!r}; versions before 0.8.4 have a buffer "
+                "overflow and can damage an index.",
+                hint=hint,
+                id="similar_products.W011",
+            )
+        ]
+    return []

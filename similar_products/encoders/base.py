@@ -1,0 +1,101 @@
+import json
+import threading
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+from numpy.typing import NDArray
+
+from ..conf import get_settings
+from ..images import Pixels
+
+Vectors = NDArray[np.float32]
+
+MIN_NORM = 1e-6
+"""Below it a vector has no direction: pgvector would store it, rank it first as NaN and lose it in HNSW."""
+
+
+class EncoderError(Exception):
+    """The encoder cannot work at all; the sentence says what to do about it."""
+
+
+class Encoder(ABC):
+    """Pixels in, unit vectors out. A subclass gives the attributes and ``features``.
+
+    ``name`` is the identity of model and preprocessing together. It is stored with every vector, and only
+    vectors of the same name are compared. It must be known without opening the model and must not contain
+    ``|``. ``dimensions`` is ``None`` where only the opened model can tell.
+    """
+
+    batch_size: int = 32
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Return the identity of model and preprocessing."""
+
+    @property
+    @abstractmethod
+    def dimensions(self) -> int | None:
+        """Return the length of a vector, or ``None`` before the model is opened."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Return the side, in pixels, of the squares that ``encode`` takes."""
+
+    @abstractmethod
+    def features(self, pixels: Pixels) -> NDArray[np.floating[Any]]:
+        """Return ``[n, dimensions]`` of any norm for uint8 ``[n, image_size, image_size, 3]``."""
+
+    def encode(self, pixels: Pixels) -> Vectors:
+        """Return float32 ``[n, dimensions]`` with rows of norm 1.
+
+        ``pixels`` is uint8 ``[n, image_size, image_size, 3]`` in sRGB. A picture in which the model sees
+        nothing (norm under 1e-6, NaN or infinite) gives a row of NaN, so that the others of the batch count.
+        Raises ``EncoderError`` where the model cannot be used.
+        """
+        features = np.asarray(self.features(pixels), dtype=np.float64)
+        if features.ndim != 2 or len(features) != len(pixels):
+            raise EncoderError(
+                f"The encoder {self.name} gave an array of shape {features.shape} for {len(pixels)} "
+                "pictures; it must give one vector for each picture."
+            )
+        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(norms >= MIN_NORM, features / norms, np.nan).astype(np.float32)
+
+
+_encoders: dict[str, Encoder] = {}
+_lock = threading.Lock()
+
+
+def get_encoder() -> Encoder:
+    """Return the encoder that the settings name: one instance per process, its model not opened yet.
+
+    Raises ``ImproperlyConfigured`` where the settings name none that can be made.
+    """
+    settings = get_settings()
+    key = json.dumps([settings.encoder_backend, settings.encoder_options], sort_keys=True, default=repr)
+    with _lock:
+        if key not in _encoders:
+            _encoders[key] = _make(settings.encoder_backend, dict(settings.encoder_options))
+        return _encoders[key]
+
+
+def _make(backend: str, options: dict[str, Any]) -> Encoder:
+    try:
+        encoder_class = import_string(backend)
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"SIMILAR_PRODUCTS['ENCODER']['BACKEND'] is {backend!r}, which cannot be imported: {error}"
+        ) from error
+    try:
+        encoder = encoder_class(**options)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"SIMILAR_PRODUCTS['ENCODER']['OPTIONS'] do not fit {backend}: {error}") from error
+    if not isinstance(encoder, Encoder):
+        raise ImproperlyConfigured(f"{backend} is not a subclass of similar_products.encoders.Encoder.")
+    return encoder
