@@ -1,0 +1,189 @@
+import pytest
+from django.apps import apps
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.db import connection, models
+from django.test.utils import isolate_apps
+from pgvector.django import VectorField
+
+from similar_products import checks
+from similar_products.models import VisuallySimilarModel
+from tests.models import Shirt
+
+HISTOGRAM = "similar_products.encoders.ColorHistogramEncoder"
+
+
+def test_checks__are_silent_on_a_sound_project():
+    assert [message for message in run_checks() if message.id.startswith("similar_products")] == []
+
+
+@pytest.mark.django_db
+def test_checks__are_silent_on_a_sound_database():
+    connection.cursor().execute("SET LOCAL random_page_cost = 1.1")
+    assert checks.check_databases(None, databases=["default"]) == []
+
+
+def only(messages, identifier: str):
+    (message,) = [message for message in messages if message.id == f"similar_products.{identifier}"]
+    return message
+
+
+def test_e001__django_contrib_postgres_is_missing(monkeypatch):
+    installed = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "django.contrib.postgres" and installed(name))
+    message = only(run_checks(tags=["similar_products"]), "E001")
+    assert message.msg == (
+        "django.contrib.postgres is not in INSTALLED_APPS; without it Django writes the vector index with wrong "
+        "parentheses."
+    )
+    assert message.hint == 'Add "django.contrib.postgres" to INSTALLED_APPS.'
+
+
+@pytest.fixture
+def rug(request):
+    """Return a function that makes a model in a registry of its own."""
+    with isolate_apps("tests"):
+
+        def make(**attributes) -> type[VisuallySimilarModel]:
+            class Meta:
+                app_label = "tests"
+
+            return type("Rug", (VisuallySimilarModel,), {"__module__": __name__, "Meta": Meta, **attributes})
+
+        yield make
+
+
+def test_e002__picture_that_leads_nowhere(rug):
+    message = only(checks._check_model(rug(photo=models.ImageField())), "E002")
+    assert message.msg == (
+        "tests.Rug.similar_image is 'image', but tests.Rug has no field 'image'; "
+        "file fields and relations there: photo."
+    )
+    assert message.hint == 'Set similar_image = "FIELD" on the model, or "RELATION__FIELD" for a companion.'
+
+
+def test_e003__dimensions_of_the_encoder(rug, settings):
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": HISTOGRAM, "OPTIONS": {"dimensions": 256}}}
+    message = only(checks._check_model(rug(image=models.ImageField())), "E003")
+    assert message.msg == "tests.Rug.embedding has 1280 dimensions and the encoder color-histogram-256 gives 256."
+    assert message.hint == (
+        "Declare embedding = VectorField(dimensions=256, null=True, blank=True, editable=False, serialize=False) "
+        "on the model and run makemigrations and migrate, or choose another encoder."
+    )
+
+
+@pytest.mark.parametrize("field", [VectorField(dimensions=4001, null=True), VectorField(null=True), models.TextField()])
+def test_e004__dimensions_that_cannot_be_indexed(rug, field):
+    message = only(checks._check_model(rug(image=models.ImageField(), embedding=field)), "E004")
+    assert message.msg == (
+        "tests.Rug.embedding must be a pgvector VectorField of 1 to 4,000 dimensions, the most that can be indexed."
+    )
+
+
+def test_e005__mistake_in_the_settings(settings):
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "nowhere.Encoder"}}
+    message = only(run_checks(tags=["similar_products"]), "E005")
+    assert message.msg.startswith(
+        "SIMILAR_PRODUCTS['ENCODER']['BACKEND'] is 'nowhere.Encoder', which cannot be imported"
+    )
+    assert '"similar_products.encoders.TFHubEncoder"' in message.hint
+    assert not [message for message in run_checks(tags=["models"]) if message.id == "similar_products.E003"]
+
+
+def test_e006__manager_replaced(rug):
+    message = only(checks._check_model(rug(image=models.ImageField(), objects=models.Manager())), "E006")
+    assert message.msg == (
+        "The default manager of tests.Rug is not a SimilarManager: it loads every vector and has no similar_to()."
+    )
+
+
+def test_check_models__looks_at_the_named_apps_only(monkeypatch):
+    looked = []
+    monkeypatch.setattr(checks, "_check_model", lambda holder: looked.append(holder._meta.app_label) or [])
+    run_checks(app_configs=[apps.get_app_config("tests")], tags=["models"])
+    assert set(looked) == {"tests"}
+
+
+def test_e009__other_database(monkeypatch):
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    message = only(checks.check_databases(None, databases=["default"]), "E009")
+    assert "vectors need PostgreSQL with pgvector" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("available", "has_migration", "sentence"),
+    [
+        (None, True, "The server of the database 'default' does not have pgvector."),
+        ("0.8.5", False, "The database 'default' does not have the extension vector, and no migration creates it."),
+        ("0.8.5", True, None),
+    ],
+)
+def test_e010__extension_is_missing(monkeypatch, available, has_migration, sentence):
+    if not has_migration:
+        monkeypatch.setattr(checks.MigrationLoader, "disk_migrations", {}, raising=False)
+        monkeypatch.setattr(checks.MigrationLoader, "build_graph", lambda self: None)
+        monkeypatch.setattr(checks.MigrationLoader, "__init__", lambda self, connection: None)
+    messages = checks._check_extension("default", available, [Shirt])
+    assert [message.msg for message in messages] == ([sentence] if sentence else [])
+
+
+@pytest.mark.django_db
+def test_e010__database_without_the_extension_before_the_first_migrate():
+    """The demo's own migration creates it, so the check lets the first migrate through."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP EXTENSION vector CASCADE")
+    assert checks.check_databases(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "identifier"),
+    [("0.7.4", "E011"), ("0.8.0", "W011"), ("0.8.3", "W011"), ("0.8.4", None), ("0.10.0", None), ("1.0.0", None)],
+)
+def test_e011_w011__version_of_pgvector(version, identifier):
+    messages = checks._check_version("default", version)
+    assert [message.id for message in messages] == ([f"similar_products.{identifier}"] if identifier else [])
+    if identifier:
+        assert f"pgvector is {version} in the database 'default'" in messages[0].msg
+        assert "ALTER EXTENSION vector UPDATE;" in messages[0].hint
+
+
+@pytest.mark.django_db
+def test_w012__random_page_cost_that_loses_the_index():
+    connection.cursor().execute("SET LOCAL random_page_cost = 4")
+    message = only(checks.check_databases(None, databases=["default"]), "W012")
+    assert message.msg == (
+        "random_page_cost is 4 in the database 'default', PostgreSQL's value for spinning disks; it makes the "
+        "planner scan whole tables instead of using the vector index."
+    )
+    assert message.hint == (
+        f"On SSDs run: ALTER DATABASE {connection.settings_dict['NAME']} SET random_page_cost = 1.1;"
+    )
+
+
+@pytest.mark.django_db
+def test_w013__index_is_missing():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX shirt_9a438cef_hnsw")
+    message = only(checks.check_databases(None, databases=["default"]), "W013")
+    assert message.msg.startswith("The HNSW index of tests.Shirt is missing or invalid in the database 'default'")
+    assert message.hint == "Run: python manage.py embed_products tests.Shirt"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("options", [{"server_side_binding": True}, {"prepare_threshold": 5}])
+def test_w014__statements_prepared_on_the_server(monkeypatch, options):
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    message = only(checks.check_databases(None, databases=["default"]), "W014")
+    assert message.hint == "Remove server_side_binding and prepare_threshold from its OPTIONS."
+
+
+@pytest.mark.django_db
+def test_check_command__runs_the_database_checks(capsys):
+    connection.cursor().execute("SET LOCAL random_page_cost = 4")
+    call_command("check", databases=["default"])
+    assert "(similar_products.W012)" in capsys.readouterr().err
+
+
+def test_checks__of_a_project_without_models_ask_no_database(monkeypatch):
+    monkeypatch.setattr(checks, "get_holders", list)
+    assert checks.check_databases(None, databases=["default"]) == []

@@ -1,0 +1,306 @@
+import numpy as np
+import pytest
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connection, models
+from django.db.models import Count, F
+from django.test.utils import isolate_apps
+
+from similar_products.models import VisuallySimilarModel
+from similar_products.query import get_placement, similar_to
+from tests.models import CheapShirt, Lamp, Order, PrintedShirt, Shirt, Vase, VaseLook
+
+pytestmark = pytest.mark.django_db
+
+ENCODER = "color-histogram-1280"
+
+
+def unit_vector(angle: float) -> list[float]:
+    """Return a vector at ``angle`` radians to the first axis: cosine distances are 1 - cos of differences."""
+    return [float(np.cos(angle)), float(np.sin(angle))] + [0.0] * 1278
+
+
+def shirt(name: str, angle: float | None, *, encoder: str = ENCODER, image: str = "", **values) -> Shirt:
+    image = image or f"shirts/{name}.png"
+    vector = None if angle is None else unit_vector(angle)
+    (row,) = Shirt.objects.bulk_create(
+        [Shirt(name=name, image=image, embedding=vector, embedding_source=f"{encoder}|{image}", **values)]
+    )
+    return Shirt.objects.get(pk=row.pk)
+
+
+def vase(name: str, angle: float, *, stock: int = 1, encoder: str = ENCODER) -> Vase:
+    row = Vase.objects.create(name=name, stock=stock)
+    Vase.objects.filter(pk=row.pk).update(image=f"vases/{name}.png")
+    VaseLook.objects.bulk_create(
+        [VaseLook(vase=row, embedding=unit_vector(angle), embedding_source=f"{encoder}|vases/{name}.png")]
+    )
+    return Vase.objects.get(pk=row.pk)
+
+
+def names(queryset) -> list[str]:
+    return [row.name for row in queryset]
+
+
+@pytest.fixture
+def shirts() -> list[Shirt]:
+    return [shirt(f"shirt {number}", number / 10, price=number) for number in range(12)]
+
+
+@pytest.fixture
+def vases() -> list[Vase]:
+    return [vase(f"vase {number}", number / 10, stock=number % 2) for number in range(6)]
+
+
+def test_similar_to__is_nearest_first_without_the_target(shirts):
+    found = Shirt.objects.similar_to(shirts[3])[:4]
+    assert set(names(found[:2])) == {"shirt 2", "shirt 4"}
+    assert [row.distance for row in found] == sorted(row.distance for row in found)
+    assert found[0].distance == pytest.approx(1 - np.cos(0.1), abs=1e-3)
+    assert shirts[3] not in found
+
+
+def test_similar_to__breaks_ties_by_key():
+    rows = [shirt(f"twin {number}", 0.5) for number in range(5)]
+    assert names(Shirt.objects.similar_to(rows[0])) == [row.name for row in rows[1:]]
+
+
+def test_similar_to__is_lazy_and_one_query(shirts, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        similar = Shirt.objects.similar_to(shirts[0]).filter(price__gt=3)[:3]
+    with django_assert_num_queries(1) as captured:
+        assert names(similar) == ["shirt 4", "shirt 5", "shirt 6"]
+    selected = captured.captured_queries[0]["sql"].partition(" FROM ")[0]
+    assert '"embedding",' not in selected
+
+
+def test_similar_to__needs_only_the_key_of_the_target(shirts, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        assert names(Shirt.objects.similar_to(Shirt(pk=shirts[0].pk))[:1]) == ["shirt 1"]
+
+
+@pytest.mark.parametrize("filters_first", [True, False])
+def test_similar_to__takes_filters_before_and_after(shirts, filters_first):
+    rows = Shirt.objects.all()
+    if filters_first:
+        found = rows.filter(price__lt=3).exclude(price=1).similar_to(shirts[5])
+    else:
+        found = rows.similar_to(shirts[5]).filter(price__lt=3).exclude(price=1)
+    assert names(found) == ["shirt 2", "shirt 0"]
+
+
+def test_similar_to__takes_annotations_offsets_and_subqueries(shirts):
+    Order.objects.create(shirt=shirts[2])
+    found = Shirt.objects.annotate(sold=Count("orders")).similar_to(shirts[0])
+    assert [(row.name, row.sold) for row in found[:3]] == [("shirt 1", 0), ("shirt 2", 1), ("shirt 3", 0)]
+    assert names(found[2:4]) == ["shirt 3", "shirt 4"]
+    inner = Shirt.objects.similar_to(shirts[0])[:3]
+    assert Shirt.objects.filter(pk__in=inner.values("pk")).count() == 3
+
+
+def test_similar_to__a_target_without_vector_gives_nothing(shirts):
+    failed = shirt("failed", None)
+    assert not Shirt.objects.similar_to(failed).exists()
+    assert not Shirt.objects.similar_to(Shirt(name="unsaved")).exists()
+    assert not Shirt.objects.similar_to(Shirt(pk=0)).exists()
+
+
+def test_similar_to__a_target_whose_picture_changed_gives_nothing(shirts):
+    Shirt.objects.filter(pk=shirts[0].pk).update(image="shirts/new.png")
+    assert not Shirt.objects.similar_to(shirts[0]).exists()
+
+
+def test_similar_to__leaves_out_rows_whose_picture_changed(shirts):
+    Shirt.objects.filter(pk=shirts[1].pk).update(image="shirts/new.png")
+    assert "shirt 1" not in names(Shirt.objects.similar_to(shirts[0]))
+
+
+def test_similar_to__compares_rows_of_one_encoder_only(shirts):
+    old = [shirt(f"old {number}", number / 10, encoder="older") for number in range(3)]
+    assert names(Shirt.objects.similar_to(old[0])) == ["old 1", "old 2"]
+    assert not {"old 0", "old 1", "old 2"} & set(names(Shirt.objects.similar_to(shirts[0])))
+
+
+def test_similar_to__of_a_picture_name_with_the_separator():
+    first = shirt("a", 0.0, image="shirts/a|b.png")
+    shirt("b", 0.1, image="shirts/b|c|d.png")
+    assert names(Shirt.objects.similar_to(first)) == ["b"]
+
+
+def test_similar_to__proxy_and_child_table(shirts):
+    printed = PrintedShirt.objects.create(name="printed", motif="cat")
+    Shirt.objects.filter(pk=printed.pk).update(
+        image="p.png", embedding=unit_vector(0.0), embedding_source=f"{ENCODER}|p.png"
+    )
+    assert names(PrintedShirt.objects.similar_to(shirts[1])) == ["printed"]
+    assert names(Shirt.objects.similar_to(printed)[:1]) == ["shirt 0"]
+    assert names(CheapShirt.objects.similar_to(shirts[0])[:2]) == ["printed", "shirt 1"]
+    assert names(Shirt.objects.similar_to(CheapShirt.objects.get(pk=shirts[0].pk))[:1]) == ["printed"]
+
+
+def test_similar_to__text_key_and_hidden_rows():
+    Lamp.embeddings.bulk_create(
+        Lamp(
+            code=code,
+            published=code != "b",
+            image=f"{code}.png",
+            embedding=unit_vector(angle),
+            embedding_source=f"{ENCODER}|{code}.png",
+        )
+        for code, angle in [("a", 0.0), ("b", 0.1), ("c", 0.2)]
+    )
+    assert [lamp.code for lamp in Lamp.objects.similar_to(Lamp(pk="a"))] == ["c"]
+    assert [lamp.code for lamp in Lamp.embeddings.similar_to(Lamp(pk="a"))] == ["b", "c"]
+
+
+def test_similar_to__of_another_model_is_refused(shirts, vases):
+    with pytest.raises(TypeError, match=r"similar_to\(\) on tests.Shirt takes one of its instances, not Vase"):
+        Shirt.objects.similar_to(vases[0])
+    with pytest.raises(TypeError, match="not int"):
+        Shirt.objects.similar_to(3)
+
+
+def test_similar_to__on_a_model_without_vectors_is_refused(shirts):
+    order = Order.objects.create(shirt=shirts[0])
+    with pytest.raises(TypeError, match="tests.Order, which is not derived from VisuallySimilarModel"):
+        similar_to(Order.objects.all(), order)
+
+
+# On a one-to-one companion.
+
+
+def test_companion__finds_products_in_one_query(vases, django_assert_num_queries):
+    with django_assert_num_queries(1) as captured:
+        assert names(Vase.objects.filter(stock=1).similar_to(vases[0])[:2]) == ["vase 1", "vase 3"]
+    assert "LEFT" not in captured.captured_queries[0]["sql"]
+
+
+def test_companion__through_a_manager_that_is_not_ours(vases):
+    found = similar_to(Vase._base_manager.all(), vases[0], through="look")
+    assert names(found[:2]) == ["vase 1", "vase 2"]
+
+
+def test_companion__stale_and_other_encoders_are_left_out(vases):
+    Vase.objects.filter(pk=vases[1].pk).update(image="vases/new.png")
+    vase("other", 0.0, encoder="older")
+    assert names(Vase.objects.similar_to(vases[0])[:2]) == ["vase 2", "vase 3"]
+
+
+def test_companion__itself_finds_companions(vases):
+    found = VaseLook.objects.similar_to(vases[0].look)[:2]
+    assert [row.vase.name for row in found] == ["vase 1", "vase 2"]
+
+
+def test_companion__states_are_asked_of_the_companion(vases):
+    with pytest.raises(TypeError, match="ask tests.VaseLook for their state"):
+        Vase.objects.pending()
+    assert VaseLook.objects.ready().count() == 6
+
+
+@pytest.mark.parametrize(
+    ("through", "message"),
+    [("", "not derived from VisuallySimilarModel"), ("nothing", "no field named 'nothing'")],
+)
+def test_placement__wrong_relation_is_named(through, message):
+    with pytest.raises((TypeError, FieldDoesNotExist), match=message):
+        get_placement(Vase, through)
+
+
+def test_placement__to_many_relation_is_refused():
+    with pytest.raises(TypeError, match="passes tests.Shirt.orders, which is not a one-to-one relation"):
+        get_placement(Shirt, "orders")
+
+
+@isolate_apps("tests")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("picture", r"tests.Tile has no field 'picture'; it has no file field at all"),
+        ("name", r"tests.Tile.name is no ImageField or FileField"),
+        ("name__image", r"tests.Tile.name is no foreign key or one-to-one relation"),
+    ],
+)
+def test_picture_field__that_leads_nowhere_is_named(path, message):
+    class Tile(VisuallySimilarModel):
+        similar_image = path
+        name = models.CharField(max_length=10)
+
+        class Meta:
+            app_label = "tests"
+
+    with pytest.raises(FieldDoesNotExist, match=message):
+        get_placement(Tile)
+
+
+# States.
+
+
+def test_states__are_derived_from_the_columns():
+    shirt("ready", 0.0)
+    shirt("failed", None)
+    shirt("other encoder", 0.1, encoder="older")
+    shirt("replaced", 0.2)
+    Shirt.objects.filter(name="replaced").update(image="shirts/new.png")
+    Shirt.objects.create(name="no picture")
+    assert names(Shirt.objects.ready()) == ["ready"]
+    assert names(Shirt.objects.failed()) == ["failed"]
+    assert names(Shirt.objects.pending()) == ["other encoder", "replaced"]
+    assert Shirt.objects.with_picture().count() == 4
+
+
+# EXPLAIN: the index is used, and what would lose it is pinned.
+
+
+@pytest.fixture
+def many_shirts() -> list[Shirt]:
+    rows = [
+        Shirt(
+            name=f"{number:03}",
+            price=number,
+            image=f"{number}.png",
+            embedding=unit_vector(number / 200),
+            embedding_source=f"{ENCODER}|{number}.png",
+        )
+        for number in range(300)
+    ]
+    Shirt.objects.bulk_create(rows)
+    Order.objects.bulk_create(Order(shirt_id=row.pk) for row in rows[:50])
+    return rows
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda rows, target: rows.similar_to(target)[:12],
+        lambda rows, target: rows.filter(price__lt=100).similar_to(target)[:12],
+        lambda rows, target: rows.similar_to(target).filter(price__lt=100)[:12],
+        lambda rows, target: rows.filter(orders__isnull=False).similar_to(target)[:12],
+        lambda rows, target: rows.similar_to(target)[24:36],
+        lambda rows, target: rows.order_by("price").similar_to(target)[:12],
+        lambda rows, target: rows.similar_to(target).annotate(double=F("price") * 2)[:12],
+    ],
+    ids=["plain", "filtered before", "filtered after", "joined", "offset", "ordered before", "annotated"],
+)
+def test_explain__uses_the_vector_index(many_shirts, explain, form):
+    plan = explain(form(Shirt.objects.all(), many_shirts[0]))
+    assert "Index Scan using shirt_9a438cef_hnsw" in plan
+    assert "One-Time Filter" in plan  # the guard and the iterative scan run before, and once
+
+
+def test_explain__companion_uses_the_vector_index(explain):
+    rows = [vase(f"{number}", number / 100) for number in range(120)]
+    assert "Index Scan using vaselook_8b0443f7_hnsw" in explain(Vase.objects.similar_to(rows[0])[:12])
+
+
+def test_filtered__gives_k_rows_at_any_selectivity(many_shirts, explain):
+    """Without iterative scans the first ef_search of the index's rows would be all that is filtered."""
+    similar = Shirt.objects.filter(price__gte=250).similar_to(many_shirts[0])[:12]
+    assert "Index Scan using shirt_9a438cef_hnsw" in explain(similar)
+    assert [row.price for row in similar] == list(range(250, 262))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_iterative_scan__leaves_nothing_behind_on_the_connection(shirts):
+    assert len(Shirt.objects.similar_to(shirts[0])[:3]) == 3
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW hnsw.iterative_scan")
+        assert cursor.fetchone() == ("off",)
