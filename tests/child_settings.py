@@ -1,10 +1,8 @@
 """The tests' settings for a process started by a test: the same database and the same pictures."""
 
 import os
-from pathlib import Path
 
 from tests.settings import *  # noqa: F403
 from tests.settings import DATABASES
 
 DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE_NAME"]
-MEDIA_ROOT = Path(os.environ["TEST_MEDIA_ROOT"])

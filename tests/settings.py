@@ -1,15 +1,12 @@
 """The demo shop's settings with a second app of odd models, and an encoder that needs no model."""
 
-import tempfile
-from pathlib import Path
-
 from shop_demo.settings import *  # noqa: F403
-from shop_demo.settings import INSTALLED_APPS
+from shop_demo.settings import BASE_DIR, INSTALLED_APPS
 
 DEBUG = False
 INSTALLED_APPS = [*INSTALLED_APPS, "tests"]
 SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "similar_products.encoders.ColorHistogramEncoder"}}
-MEDIA_ROOT = Path(tempfile.mkdtemp(prefix="similar-products-tests-"))
+MEDIA_ROOT = BASE_DIR / ".test-media"  # emptied by conftest at the end of a run
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -183,7 +183,6 @@ def environment():
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.child_settings",
         "TEST_DATABASE_NAME": connection.settings_dict["NAME"],
-        "TEST_MEDIA_ROOT": str(django_settings.MEDIA_ROOT),
     }
 
 

@@ -187,7 +187,7 @@ class TFHubEncoder(Encoder):
 
 def _import_tensorflow_hub() -> Any:
     # TensorFlow greets on standard error with lines nobody asked for; whoever wants them sets the variable.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pkg_resources announces its own end
