@@ -20,6 +20,8 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 16_384
 """A 6-KB PNG of 49,000,000 x 1 pixels took Pillow 1.95 GB: the longest side counts, not the area alone."""
+TRANSIENT_CODES = frozenset({"storage_error"})
+"""What may go away without a change of the picture: it is not recorded, and the row stays pending."""
 
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,11 +45,6 @@ class ImageRejected(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-    @property
-    def is_transient(self) -> bool:
-        """Whether trying again without a change of the picture may help."""
-        return self.code == "storage_error"
 
 
 def load_stored_pixels(storage: Storage, name: str, size: int) -> Pixels:

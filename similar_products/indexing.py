@@ -22,7 +22,7 @@ from psycopg import sql
 from psycopg.types import TypeInfo
 
 from .encoders import Encoder, EncoderError, get_encoder
-from .images import ImageRejected, Pixels, load_stored_pixels
+from .images import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
 from .models import VisuallySimilarModel
 from .query import SOURCE_SEPARATOR, dimensions_of, get_placement, holder_of, picture_field
 
@@ -335,8 +335,8 @@ class _Writer:
 
     def write(self, results: list[_Result]) -> EmbedReport:
         report = EmbedReport()
-        keep = [result for result in results if result.error != "storage_error"]
-        report.failed["storage_error"] += len(results) - len(keep)
+        keep = [result for result in results if result.error not in TRANSIENT_CODES]
+        report.failed.update(result.error for result in results if result.error in TRANSIENT_CODES)
         keep.sort(key=lambda result: result.row.pk)  # one order for all writers: no deadlock
         for start in range(0, len(keep), ROWS_PER_TRANSACTION):
             chunk = keep[start : start + ROWS_PER_TRANSACTION]
@@ -347,7 +347,6 @@ class _Writer:
                     report.failed[result.error] += 1
                 elif result.row.pk in written:
                     report.embedded += 1
-        report.failed = +report.failed
         return report
 
     def _update(self, chunk: list[_Result]) -> set[Any]:

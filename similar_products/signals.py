@@ -93,9 +93,7 @@ def ask_for_embedding(
         # old bytes that is being written right now come too late.
         rows = holder._base_manager.using(using).filter(**{_owner(holder): instance.pk})
         rows.update(embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}")
-    if get_settings().embed_on_save == "inline":
-        job = partial(embed_after_commit, holder, instance.pk, using)
-        transaction.on_commit(job, using=using, robust=True)
+    transaction.on_commit(partial(embed_after_commit, holder, instance.pk, using), using=using, robust=True)
 
 
 def _memory(instance: models.Model, holder: type[VisuallySimilarModel]) -> _Memory:
@@ -107,6 +105,8 @@ def _memory(instance: models.Model, holder: type[VisuallySimilarModel]) -> _Memo
 def embed_after_commit(holder: type[VisuallySimilarModel], owner_pk: Any, using: str) -> None:
     """Embed the rows of one product; a failure is logged, the row stays pending, the save has succeeded."""
     try:
+        if get_settings().embed_on_save == "off":
+            return
         create_companions(holder, using, pk=owner_pk)
         rows: Any = holder._base_manager.using(using)
         embed(rows.pending().filter(**{_owner(holder): owner_pk}))

@@ -15,6 +15,7 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from similar_products import indexing
 from similar_products.indexing import drop_index, has_index
 from tests.models import Lamp, Shirt, Vase, VaseLook
 from tests.pictures import picture_file
@@ -140,6 +141,23 @@ def test_embed_products__encoder_that_cannot_work_is_one_sentence_and_exit_2(set
     assert caught.value.returncode == 2
 
 
+def test_embed_products__interrupted_keeps_what_is_written_and_exits_3(monkeypatch):
+    def interrupted(self, results):
+        if Shirt.objects.ready().exists():
+            raise KeyboardInterrupt
+        return write(self, results)
+
+    write = indexing._Writer.write
+    monkeypatch.setattr(indexing._Writer, "write", interrupted)
+    add_shirts(10)
+    with pytest.raises(CommandError, match="Interrupted. What is embedded stays") as caught:
+        run("tests.Shirt", batch_size=4)
+    assert caught.value.returncode == 3
+    assert Shirt.objects.ready().count() == 4
+    monkeypatch.undo()
+    assert "tests.Shirt: 6 embedded" in run("tests.Shirt")
+
+
 def test_embed_products__wrong_dimensions_are_found_before_any_work(settings):
     add_shirts(1)
     settings.SIMILAR_PRODUCTS = {
@@ -159,8 +177,6 @@ def test_embed_products__without_models_says_so(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_embed_products__first_fill_builds_the_index_after_loading(monkeypatch):
-    from similar_products import indexing
-
     monkeypatch.setattr(indexing, "FIRST_FILL_ROWS", 3)
     add_shirts(4)
     assert "tests.Shirt: building the vector index.\n" in run("tests.Shirt")

@@ -9,6 +9,7 @@ from django.db import connections, transaction
 
 from similar_products import signals
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
+from similar_products.indexing import embed
 from tests.models import CheapShirt, Lamp, PrintedShirt, Shirt, Vase, VaseLook
 from tests.pictures import picture_file
 
@@ -92,7 +93,7 @@ def test_save__of_new_bytes_under_the_old_name_embeds_them():
 def test_save__of_new_bytes_under_the_old_name_is_pending_within_the_transaction(settings):
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     row = Shirt.objects.create(name="a", image=picture_file("red", name="same.png"))
-    signals.embed_after_commit(Shirt, row.pk, "default")
+    embed(Shirt.objects.pending())
     assert Shirt.objects.ready().count() == 1
     row.image = picture_file("white", name="same.png")
     row.save()
@@ -203,8 +204,9 @@ def test_save__succeeds_when_embedding_fails(monkeypatch, picture, caplog, error
     assert record.getMessage() == f"tests.Shirt of {row.pk} was not embedded; it stays pending."
 
 
-def test_save__succeeds_when_the_settings_name_no_encoder(settings, picture):
-    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "nowhere.Encoder"}}
+@pytest.mark.parametrize("mistake", [{"ENCODER": {"BACKEND": "nowhere.Encoder"}}, {"UNKNOWN": 1}])
+def test_save__succeeds_when_the_settings_have_a_mistake(settings, picture, mistake):
+    settings.SIMILAR_PRODUCTS = mistake
     Shirt.objects.create(name="a", image=picture)
     assert Shirt.objects.count() == 1
 

@@ -129,20 +129,9 @@ class TFHubEncoder(Encoder):
         return self._model
 
     def _load(self) -> Any:
-        if not self._is_url:
-            self._folder()
+        folder = "" if self._is_url else str(self._folder())
         tensorflow_hub = _import_tensorflow_hub()
-        waits = socket.getdefaulttimeout()
-        try:
-            socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-            path = tensorflow_hub.resolve(self.handle)
-        except Exception as error:
-            raise EncoderError(
-                f"The model {self.handle} could not be fetched: {_first_line(error)} Check the address and "
-                "this machine's way to it, or give the folder of a SavedModel as the handle."
-            ) from error
-        finally:
-            socket.setdefaulttimeout(waits)
+        path = folder or self._fetch(tensorflow_hub)
         try:
             model = tensorflow_hub.load(path)
         except Exception as error:
@@ -170,6 +159,21 @@ class TFHubEncoder(Encoder):
                 "'serving_default'. Export it with tf.saved_model.save or keras.Model.export."
             )
         return _by_signature(self.handle, signature)
+
+    def _fetch(self, tensorflow_hub: Any) -> str:
+        """Return the folder in the hub's cache, downloaded to it where it is not there yet."""
+        waits = socket.getdefaulttimeout()
+        # The hub offers no timeout of its own; the default, set for this moment, is the one way in.
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+        try:
+            return str(tensorflow_hub.resolve(self.handle))
+        except Exception as error:
+            raise EncoderError(
+                f"The model {self.handle} could not be fetched: {_first_line(error)} Check the address and "
+                "this machine's way to it, or give the folder of a SavedModel as the handle."
+            ) from error
+        finally:
+            socket.setdefaulttimeout(waits)
 
     def _folder(self) -> Path:
         folder = Path(self.handle)

@@ -16,13 +16,16 @@ from ...indexing import EmbedReport, check_dimensions, create_companions, embed,
 from ...models import VisuallySimilarModel, get_holders
 from ...query import SimilarQuerySet, holder_of
 
+FAILED = 1
 CANNOT_RUN = 2
+INTERRUPTED = 3
 
 
 class Command(BaseCommand):
     help = (
         "Embed the pictures that are pending: new, replaced, or embedded by another encoder. Can be run again "
-        "at any time. Exit code 0; 1 when a picture failed in this run; 2 when the command could not run."
+        "at any time. Exit code 0; 1 when a picture failed in this run; 2 when the command could not run; "
+        "3 when it was interrupted."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -71,10 +74,14 @@ class Command(BaseCommand):
                     total.add(self._embed(holder, queryset, rows, left, batch_size, verbosity))
         except (EncoderError, ImproperlyConfigured) as error:
             raise CommandError(str(error), returncode=CANNOT_RUN) from error
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Interrupted. What is embedded stays; run the command again to go on.", returncode=INTERRUPTED
+            ) from None
         if failed := total.failed.total():
             raise CommandError(
                 f"{failed:,} of {total.done:,} pictures could not be embedded: {_codes(total)}. The log names each.",
-                returncode=1,
+                returncode=FAILED,
             )
 
     def _embed(
