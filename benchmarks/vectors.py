@@ -1,0 +1,49 @@
+"""Realistic vectors in any number: embeddings of random crops of real pictures, kept in ``.cache``."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks import bench
+
+CACHE = Path(".cache")
+
+
+def crop_vectors(folders: list[Path], count: int) -> NDArray[np.float32]:
+    """Return float32 ``[count, dimensions]``: each picture as it is, then random crops of 30 to 100 % of it."""
+    from similar_products.encoders import get_encoder
+
+    encoder: Any = get_encoder()
+    pictures = [path for folder in folders for path in bench.pictures_below(folder)]
+    key = hashlib.sha1("\n".join([encoder.name, str(count), *map(str, pictures)]).encode()).hexdigest()[:12]
+    kept = CACHE / f"vectors-{key}.npy"
+    if kept.exists():
+        return np.load(kept)  # type: ignore[no-any-return]
+    random = np.random.default_rng(1)
+    vectors, squares = [], []
+    for number in tqdm(range(count), desc="vectors of crops", unit=" crops"):
+        squares.append(_crop(pictures[number % len(pictures)], encoder.image_size, number >= len(pictures), random))
+        if len(squares) == encoder.batch_size or number == count - 1:
+            vectors.append(encoder.encode(np.stack(squares)))
+            squares = []
+    result: NDArray[np.float32] = np.concatenate(vectors)
+    CACHE.mkdir(exist_ok=True)
+    np.save(kept, result)
+    return result
+
+
+def _crop(path: Path, size: int, is_part: bool, random: np.random.Generator) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * size, 2 * size))
+        picture = image.convert("RGB")
+    scale = np.sqrt(random.uniform(0.3, 1.0)) if is_part else 1.0
+    width, height = max(int(picture.width * scale), 1), max(int(picture.height * scale), 1)
+    left = int(random.integers(0, picture.width - width + 1))
+    top = int(random.integers(0, picture.height - height + 1))
+    box = (left, top, left + width, top + height)
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
