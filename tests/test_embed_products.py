@@ -158,6 +158,14 @@ def test_embed_products__interrupted_keeps_what_is_written_and_exits_3(monkeypat
     assert "tests.Shirt: 6 embedded" in run("tests.Shirt")
 
 
+def test_embed_products__opens_no_model_where_nothing_is_pending(settings, tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"not even a model")
+    settings.SIMILAR_PRODUCTS = {
+        "ENCODER": {"BACKEND": "similar_products.encoders.TFHubEncoder", "OPTIONS": {"handle": str(tmp_path)}}
+    }
+    assert "tests.Shirt: 0 embedded.\n" in run("tests.Shirt")
+
+
 def test_embed_products__wrong_dimensions_are_found_before_any_work(settings):
     add_shirts(1)
     settings.SIMILAR_PRODUCTS = {

@@ -1,0 +1,14 @@
+from django.conf import settings
+from django.conf.urls.static import static
+from django.contrib import admin
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("", views.product_list, name="product-list"),
+    path("categories/<str:slug>/", views.product_list, name="category"),
+    path("products/<int:pk>/", views.product_detail, name="product"),
+    path("admin/", admin.site.urls),
+    *static(settings.MEDIA_URL, document_root=settings.MEDIA_ROOT),
+]

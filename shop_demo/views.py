@@ -1,0 +1,34 @@
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+
+from .models import Category, Product
+
+PRODUCTS_PER_PAGE = 30
+STRIP_LENGTH = 6
+
+
+def product_list(request: HttpRequest, slug: str = "") -> HttpResponse:
+    categories = list(Category.objects.all())
+    products = Product.objects.all()
+    chosen = None
+    if slug:
+        chosen = next((category for category in categories if category.slug == slug), None)
+        if chosen is None:
+            raise Http404("No such category.")
+        products = products.filter(category=chosen)
+    paginator = Paginator(products, PRODUCTS_PER_PAGE)
+    page = paginator.get_page(request.GET.get("page"))
+    context = {
+        "categories": categories,
+        "category": chosen,
+        "page": page,
+        "page_numbers": paginator.get_elided_page_range(page.number, on_each_side=2, on_ends=1),
+    }
+    return render(request, "shop_demo/product_list.html", context)
+
+
+def product_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    product = get_object_or_404(Product.objects.select_related("category"), pk=pk)
+    cheaper = Product.objects.filter(stock__gt=0, price__lt=product.price).similar_to(product)[:STRIP_LENGTH]
+    return render(request, "shop_demo/product_detail.html", {"product": product, "cheaper": cheaper})

@@ -1,0 +1,224 @@
+from html.parser import HTMLParser
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from shop_demo.drawing import DrawnProduct
+from shop_demo.models import Category, Product
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _media(settings, tmp_path):
+    settings.MEDIA_ROOT = tmp_path
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return DrawnProduct(0).picture()
+
+
+@pytest.fixture
+def make_products(picture):
+    """Return a function that makes so many products of a category, all with the same picture, embedded."""
+
+    def make(number, *, category="Mugs", **attributes):
+        values = {"price": 10, "stock": 1, **attributes}
+        in_category = Category.objects.get_or_create_named(category)
+        products = [
+            Product(
+                name=f"{category} {index:03}",
+                category=in_category,
+                image=ContentFile(picture, name=f"{category}{index}.jpg"),
+                **values,
+            )
+            for index in range(number)
+        ]
+        Product.objects.bulk_create(products)
+        call_command("embed_products", "shop_demo.Product", verbosity=0)
+        return products
+
+    return make
+
+
+class Elements(HTMLParser):
+    """The start tags of a page."""
+
+    def __init__(self, response):
+        super().__init__()
+        self.found = []
+        self.feed(response.content.decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def queries_of(client, address):
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        response = client.get(address)
+    assert response.status_code == 200
+    # Savepoints come from the test's own transaction.
+    return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
+
+
+class TestList:
+    def test_list__thirty_products_to_a_page(self, client, make_products):
+        make_products(31)
+        first, second = client.get("/"), client.get("/?page=2")
+        assert len(first.context["page"].object_list) == 30
+        assert "Products 1 to 30 of 31" in first.content.decode()
+        assert [product.name for product in second.context["page"]] == ["Mugs 030"]
+        assert {"href": "?page=2", "rel": "next"} in Elements(first).named("a")
+        assert {"href": "?page=1", "rel": "prev"} in Elements(second).named("a")
+
+    def test_list__page_out_of_range_is_the_last(self, client, make_products):
+        make_products(31)
+        assert client.get("/?page=99").context["page"].number == 2
+        assert client.get("/?page=x").context["page"].number == 1
+
+    def test_list__query_count_constant(self, client, make_products):
+        make_products(3)
+        few = queries_of(client, "/")
+        make_products(25, category="Bags")
+        assert len(queries_of(client, "/")) == len(few) == 3
+
+    def test_list__does_not_load_vectors(self, client, make_products):
+        make_products(3)
+        assert not [sql for sql in queries_of(client, "/") if "embedding" in sql]
+
+    def test_list__filtered_by_category(self, client, make_products):
+        make_products(2)
+        make_products(3, category="Bags")
+        response = client.get(Category.objects.get(name="Bags").get_absolute_url())
+        assert [product.name for product in response.context["page"]] == ["Bags 000", "Bags 001", "Bags 002"]
+        assert {"href": "/categories/bags/", "aria-current": "page"} in Elements(response).named("a")
+        assert len(queries_of(client, "/categories/bags/")) == 3
+
+    def test_list__unknown_category_is_not_found(self, client):
+        response = client.get("/categories/nothing/")
+        assert response.status_code == 404
+        assert "This page is not here" in response.content.decode()
+
+    def test_list__empty_shop_says_so(self, client):
+        assert "There is nothing here yet" in client.get("/").content.decode()
+
+    def test_list__pictures_have_size_and_alternative_text(self, client, make_products):
+        make_products(2)
+        pictures = Elements(client.get("/")).named("img")
+        assert len(pictures) == 2
+        for attributes in pictures:
+            assert {"src", "alt", "width", "height"} <= set(attributes)
+            assert attributes["loading"] == "lazy"
+
+    def test_list__sold_out_is_said(self, client, make_products):
+        make_products(1, stock=0)
+        assert "Sold out" in client.get("/").content.decode()
+
+    def test_list__names_are_escaped(self, client, make_products):
+        (product,) = make_products(1)
+        Product.objects.filter(pk=product.pk).update(name="<script>alert(1)</script>")
+        for address in ("/", product.get_absolute_url()):
+            assert "<script" not in client.get(address).content.decode()
+
+    def test_pages__load_nothing_from_other_hosts(self, client, make_products):
+        (product, _) = make_products(2)
+        for address in ("/", product.get_absolute_url()):
+            for _, attributes in Elements(client.get(address)).found:
+                for name in ("src", "href"):
+                    assert not attributes.get(name, "").startswith(("http", "//"))
+
+
+class TestProduct:
+    def test_product__shows_its_attributes(self, client, make_products):
+        (product,) = make_products(1, price="12.50", stock=7, color="teal", pattern="dotted")
+        page = client.get(product.get_absolute_url()).content.decode()
+        for text in ("€12.50", "7 in stock", "teal", "dotted", "Mugs 000"):
+            assert text in page
+        assert product.image.url in page
+
+    def test_product__similar_products_are_shown(self, client, make_products):
+        products = make_products(9)
+        page = client.get(products[0].get_absolute_url()).content.decode()
+        strip = page.split('class="similar-products"')[1].split("</section>")[0]
+        assert strip.count('class="similar-products__item"') == 6
+
+    def test_product__without_vector_has_no_strips(self, client, make_products):
+        (product,) = make_products(1, price=20)
+        make_products(3, category="Cheap", price=5)
+        assert "cheaper" in client.get(product.get_absolute_url()).content.decode()
+        Product.objects.filter(pk=product.pk).update(embedding=None, embedding_source="")
+        page = client.get(product.get_absolute_url()).content.decode()
+        assert 'class="similar-products' not in page
+        assert "cheaper" not in page
+
+    def test_product__cheaper_strip_has_only_cheaper_products_in_stock(self, client, make_products):
+        product = make_products(1, price=20)[0]
+        make_products(2, category="Cheap", price=19)
+        make_products(2, category="Cheap and gone", price=5, stock=0)
+        make_products(2, category="Dear", price=21)
+        make_products(2, category="Same price", price=20)
+        response = client.get(product.get_absolute_url())
+        assert {found.name for found in response.context["cheaper"]} == {"Cheap 000", "Cheap 001"}
+        strip = response.content.decode().split("Like this, but cheaper and in stock")[1]
+        assert strip.count('class="card"') == 2
+
+    def test_product__cheaper_strip_left_out_when_empty(self, client, make_products):
+        product = make_products(3)[0]
+        assert "cheaper" not in client.get(product.get_absolute_url()).content.decode()
+
+    def test_product__query_count_constant(self, client, make_products):
+        product = make_products(1, price=20)[0]
+        few = queries_of(client, product.get_absolute_url())
+        make_products(20, category="Bags", price=5)
+        assert len(queries_of(client, product.get_absolute_url())) == len(few) == 3
+
+    def test_product__unknown_is_not_found(self, client):
+        assert client.get(reverse("product", args=[1])).status_code == 404
+
+
+class TestModels:
+    def test_get_or_create_named__gives_slugs_that_no_other_has(self):
+        slugs = [Category.objects.get_or_create_named(name).slug for name in ("A B", "A-B", "A b", "***", "Töpfe")]
+        assert slugs == ["a-b", "a-b-2", "a-b-3", "category", "töpfe"]
+
+    def test_get_or_create_named__name_that_exists(self):
+        assert Category.objects.get_or_create_named("A") == Category.objects.get_or_create_named("A")
+
+    def test_get_or_create_named__longest_name_fits(self):
+        for ending in ("a", "A"):
+            assert len(Category.objects.get_or_create_named("x" * 99 + ending).slug) <= 100
+
+    def test_category__unicode_slug_has_a_page(self, client, make_products):
+        make_products(1, category="Töpfe")
+        response = client.get(Category.objects.get(name="Töpfe").get_absolute_url())
+        assert len(response.context["page"].object_list) == 1
+
+
+class TestAdmin:
+    @pytest.mark.parametrize("model", [Product, Category])
+    def test_admin__lists_and_finds(self, admin_client, make_products, model):
+        make_products(2)
+        address = reverse(f"admin:shop_demo_{model._meta.model_name}_changelist")
+        response = admin_client.get(address, {"q": "Mugs"})
+        assert response.status_code == 200
+        assert response.context["cl"].result_count > 0
+        assert admin_client.get(address, {"q": "xyz"}).context["cl"].result_count == 0
+
+    def test_admin__product_can_be_edited(self, admin_client, make_products):
+        (product,) = make_products(1)
+        address = reverse("admin:shop_demo_product_change", args=[product.pk])
+        form = admin_client.get(address).context["adminform"].form
+        data = {name: value for name, value in form.initial.items() if name != "image"}
+        assert admin_client.post(address, {**data, "price": "3.50"}).status_code == 302
+        product.refresh_from_db()
+        assert str(product.price) == "3.50"
