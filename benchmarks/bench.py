@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -53,6 +55,22 @@ def pictures_below(folder: Path) -> list[Path]:
     if not found:
         sys.exit(f"There is no picture below {folder}; valid are files ending in {', '.join(PICTURE_SUFFIXES)}.")
     return found
+
+
+def run_django(*arguments: str, media: str | None = None) -> resource.struct_rusage:
+    """Run a command of Django on the benchmark's shop in a process of its own, and return what it used."""
+    from django.db import connection
+
+    environment = {
+        **os.environ,
+        "BENCHMARK_DATABASE_NAME": connection.settings_dict["NAME"],
+        **({"BENCHMARK_MEDIA_ROOT": media} if media else {}),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "django", *arguments], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(arguments)} failed.")
+    return usage
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,7 +1,5 @@
 """Peak memory of an embed_products process for a small and a larger catalogue: it must not grow."""
 
-import os
-import subprocess
 import sys
 
 from benchmarks import bench
@@ -14,8 +12,6 @@ def main() -> None:
     pictures = [path.resolve() for path in bench.pictures_below(arguments.folder)]
     peaks = []
     with bench.shop(arguments.model):
-        from django.db import connection
-
         from shop_demo.models import Category, Product
 
         category = Category.objects.create(name="all", slug="all")
@@ -25,17 +21,7 @@ def main() -> None:
                 Product(name=str(number), category=category, price=1, image=str(pictures[number % len(pictures)]))
                 for number in range(size)
             )
-            process = subprocess.Popen(
-                [sys.executable, "-m", "django", "embed_products", "shop_demo.Product"],
-                env={
-                    **os.environ,
-                    "DJANGO_SETTINGS_MODULE": "benchmarks.child_settings",
-                    "BENCHMARK_DATABASE": connection.settings_dict["NAME"],
-                },
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-            if status:
-                sys.exit("embed_products failed.")
+            usage = bench.run_django("embed_products", "shop_demo.Product", media="/")
             kilobytes = usage.ru_maxrss // (1024 if sys.platform == "darwin" else 1)
             peaks.append(kilobytes / 1024)
     rows = [

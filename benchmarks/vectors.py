@@ -26,7 +26,7 @@ def crop_vectors(folders: list[Path], count: int) -> NDArray[np.float32]:
         return np.load(kept)  # type: ignore[no-any-return]
     random = np.random.default_rng(1)
     vectors, squares = [], []
-    for number in tqdm(range(count), desc="vectors of crops", unit=" crops"):
+    for number in tqdm(range(count), desc="vectors of crops", unit=" crops", disable=None):
         squares.append(_crop(pictures[number % len(pictures)], encoder.image_size, number >= len(pictures), random))
         if len(squares) == encoder.batch_size or number == count - 1:
             vectors.append(encoder.encode(np.stack(squares)))

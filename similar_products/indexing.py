@@ -259,13 +259,13 @@ def _encoded(
 ) -> Iterator[list[_Result]]:
     """Yield the results batch by batch; while one is written the next is encoded and more are decoded."""
     storage = picture_field(holder).storage
-    size = encoder.image_size
     dimensions = dimensions_of(holder)
     decoders = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
     encoding = ThreadPoolExecutor(1, thread_name_prefix="encode")
     waiting: deque[Future[list[_Result]]] = deque()
     try:
         for rows in batches:
+            size = encoder.image_size  # asked for only now: it may open the model
             pictures = [decoders.submit(_decode, storage, row, size) for row in rows]
             waiting.append(encoding.submit(_encode, holder, encoder, dimensions, rows, pictures))
             if len(waiting) > 2:  # one being encoded, one being decoded, one being written
