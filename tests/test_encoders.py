@@ -342,7 +342,7 @@ def test_get_encoder__default_is_the_official_model(settings):
     ("backend", "options", "message"),
     [
         ("nowhere.Encoder", {}, "'nowhere.Encoder', which cannot be imported"),
-        ("similar_products.encoders.TFHubEncoder", {"handel": "x"}, "OPTIONS'] do not fit .*'handel'"),
+        ("similar_products.encoders.TFHubEncoder", {"folder": "x"}, "OPTIONS'] do not fit .*'folder'"),
         ("similar_products.encoders.TFHubEncoder", {"handle": ""}, "OPTIONS'] do not fit .*handle is empty"),
         ("builtins.dict", {}, "builtins.dict is not a subclass of similar_products.encoders.Encoder"),
     ],
