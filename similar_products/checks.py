@@ -1,23 +1,30 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
-Static: E001-E006. With ``check --database default`` and after ``migrate``: E010, E011, W011-W014.
+Static: E001 to E006; with ``check --deploy`` W015. With ``check --database default`` and before ``migrate``: E009
+to E011 and W010 to W014. docs/operating.md lists them.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.conf import settings
+from django.contrib.postgres.operations import CreateExtension
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations import RunSQL
 from pgvector.django import VectorField
 
+from .conf import get_settings
 from .encoders import EncoderError, get_encoder
-from .indexing import check_dimensions, has_index
+from .indexing import check_dimensions
 from .models import VisuallySimilarModel, get_holders
-from .query import SimilarQuerySet, picture_field
+from .query import SimilarManager, picture_field
+from .vector_index import get_index, has_index
 
 MAX_DIMENSIONS = 4_000
 """The most that pgvector can put into an HNSW index, as halfvec."""
@@ -31,6 +38,7 @@ def register_all() -> None:
     register(check_installed_apps, "similar_products")
     register(check_models, Tags.models)
     register(check_databases, Tags.database)
+    register(check_embed_on_save, "similar_products", deploy=True)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -63,8 +71,27 @@ def check_installed_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
     ]
 
 
+def check_embed_on_save(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W015: pictures are embedded by the web processes of a shop that is deployed."""
+    try:
+        embed_on_save = get_settings().embed_on_save
+    except ImproperlyConfigured:
+        return []  # E005 says it
+    if settings.DEBUG or embed_on_save != "inline":
+        return []
+    return [
+        checks.Warning(
+            'EMBED_ON_SAVE is "inline" and DEBUG is off: every web process that saves a picture loads TensorFlow, '
+            "2 s and about 600 MB.",
+            hint='Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and '
+            "run embed_products from cron.",
+            id="similar_products.W015",
+        )
+    ]
+
+
 def check_models(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E002, E003, E004, W001: a model's picture, dimensions or manager."""
+    """E002, E003, E004, E006: a model's picture, dimensions or manager."""
     wanted = None if app_configs is None else {config.label for config in app_configs}
     messages: list[CheckMessage] = []
     for holder in get_holders():
@@ -106,7 +133,7 @@ def _check_model(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
             messages.append(Error(f"{sentence}.", hint=remedy, obj=holder, id="similar_products.E003"))
         except ImproperlyConfigured:
             pass  # E005 says it
-    if not isinstance(holder._default_manager.get_queryset(), SimilarQuerySet):
+    if not isinstance(holder._default_manager, SimilarManager):
         messages.append(
             Error(
                 f"The default manager of {label} is not a SimilarManager: it loads every vector and has no "
@@ -123,11 +150,11 @@ def _check_model(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
 def check_databases(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E010, E011, W011-W014: PostgreSQL and pgvector as the models need them."""
-    holders = get_holders()
+    """E009 to E011, W010 to W014: PostgreSQL and pgvector as the models need them, where a router puts them."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]
+        holders = [holder for holder in get_holders() if router.allow_migrate_model(alias, holder)]
         if holders and connection.vendor != "postgresql":
             messages.append(
                 Error(
@@ -172,7 +199,7 @@ def _check_database(alias: str, holders: list[type[VisuallySimilarModel]]) -> li
             id="similar_products.W013",
         )
         for holder in migrated
-        if not has_index(holder, alias)
+        if get_index(holder) and not has_index(holder, alias)
     ]
     options = connection.settings_dict.get("OPTIONS", {})
     if options.get("server_side_binding") or options.get("prepare_threshold") is not None:
@@ -201,20 +228,26 @@ def _check_extension(
     operations = (
         operation for migration in MigrationLoader(None).disk_migrations.values() for operation in migration.operations
     )
-    if any(getattr(operation, "name", "") == "vector" for operation in operations):
-        return []  # the next migrate creates it
+    if any(_creates_extension(operation) for operation in operations):
+        return []  # the next migrate does
     return [
-        Error(
+        checks.Warning(
             f"The database {alias!r} does not have the extension vector, and no migration creates it.",
             hint="Put VectorExtension() first into the operations of the migration that adds the embedding of "
             f"{holders[0]._meta.label}: from pgvector.django import VectorExtension",
-            id="similar_products.E010",
+            id="similar_products.W010",
         )
     ]
 
 
+def _creates_extension(operation: Any) -> bool:
+    if isinstance(operation, RunSQL):
+        return re.search(r"create\s+extension.*\bvector\b", str(operation.sql), re.IGNORECASE) is not None
+    return isinstance(operation, CreateExtension) and operation.name == "vector"
+
+
 def _check_version(alias: str, installed: str) -> list[CheckMessage]:
-    version = tuple(int(part) for part in installed.split(".")[:3])
+    version = tuple(int(part) for part in re.findall(r"\d+", installed)[:3])
     hint = "Install a newer pgvector on the server, then run: ALTER EXTENSION vector UPDATE;"
     if version < (0, 8, 0):
         return [

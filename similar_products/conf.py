@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
+import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 DEFAULT_ENCODER = "similar_products.encoders.TFHubEncoder"
-EMBED_ON_SAVE = ("inline", "off")
-KEYS = ("EMBED_ON_SAVE", "ENCODER")
+EMBED_ON_SAVE = ("inline", "off", "tasks")
+KEYS = ("EMBED_ON_SAVE", "ENCODER", "ISOLATE_DECODER", "REFUSE_BLANK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class AppSettings:
     encoder_backend: str
     encoder_options: Mapping[str, Any]
     embed_on_save: str
+    isolate_decoder: bool
+    refuse_blank: bool
 
 
 def get_settings() -> AppSettings:
@@ -34,16 +39,47 @@ def get_settings() -> AppSettings:
             f"not {type(encoder).__name__}."
         )
     _refuse_unknown("SIMILAR_PRODUCTS['ENCODER']", encoder, ("BACKEND", "OPTIONS"))
-    embed_on_save = given.get("EMBED_ON_SAVE", "inline")
-    if embed_on_save not in EMBED_ON_SAVE:
+    backend, options = encoder.get("BACKEND", DEFAULT_ENCODER), encoder.get("OPTIONS", {})
+    if not isinstance(backend, str) or not isinstance(options, Mapping):
         raise ImproperlyConfigured(
-            f"SIMILAR_PRODUCTS['EMBED_ON_SAVE'] is {embed_on_save!r}; valid are {_listed(EMBED_ON_SAVE)}."
+            "SIMILAR_PRODUCTS['ENCODER'] has BACKEND, a dotted path, and OPTIONS, a dict; "
+            f"not {backend!r} and {options!r}."
         )
     return AppSettings(
-        encoder_backend=encoder.get("BACKEND", DEFAULT_ENCODER),
-        encoder_options=encoder.get("OPTIONS", {}),
-        embed_on_save=embed_on_save,
+        encoder_backend=backend,
+        encoder_options=options,
+        embed_on_save=_embed_on_save(given.get("EMBED_ON_SAVE", "inline")),
+        isolate_decoder=_flag(given, "ISOLATE_DECODER", default=False),
+        refuse_blank=_flag(given, "REFUSE_BLANK", default=True),
     )
+
+
+def _embed_on_save(value: Any) -> str:
+    where = f"SIMILAR_PRODUCTS['EMBED_ON_SAVE'] is {value!r}"
+    if value == "tasks" and django.VERSION < (6, 0) and not find_spec("django_tasks"):
+        raise ImproperlyConfigured(
+            f"{where}, which needs Django 6.0 or the package django-tasks: run "
+            "pip install 'django-similar-products[tasks]'."
+        )
+    if value in EMBED_ON_SAVE:
+        return str(value)
+    valid = f"valid are {_listed(EMBED_ON_SAVE)} and the dotted path of a function enqueue(model_label, pk, using)"
+    if not isinstance(value, str) or "." not in value:
+        raise ImproperlyConfigured(f"{where}; {valid}.")
+    try:
+        enqueue = import_string(value)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{where}, which cannot be imported: {error}; {valid}.") from error
+    if not callable(enqueue):
+        raise ImproperlyConfigured(f"{where}, which cannot be called; {valid}.")
+    return value
+
+
+def _flag(given: Mapping[str, Any], key: str, *, default: bool) -> bool:
+    value = given.get(key, default)
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"SIMILAR_PRODUCTS[{key!r}] is {value!r}; valid are True and False.")
+    return value
 
 
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:

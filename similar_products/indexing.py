@@ -2,21 +2,21 @@
 
 import logging
 import os
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
 from django.core.files.storage import Storage
-from django.db import connections, router
-from django.db.models import QuerySet
+from django.db import connections, models, router
+from django.db.models import Count, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from pgvector import Vector
-from pgvector.django import HnswIndex
 from pgvector.psycopg.vector import register_vector_info
 from psycopg import sql
 from psycopg.types import TypeInfo
@@ -25,33 +25,46 @@ from .encoders import Encoder, EncoderError, get_encoder
 from .images import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
 from .models import VisuallySimilarModel
 from .query import SOURCE_SEPARATOR, dimensions_of, get_placement, holder_of, picture_field
+from .reconnecting import with_reconnect
 
 logger = logging.getLogger(__name__)
 
-FIRST_FILL_ROWS = 1_000
-"""From here on building the index after the load (0.56 ms a row) beats feeding a live one (3 ms a row)."""
 ROWS_PER_TRANSACTION = 16
 """A live index takes 2.5-3 ms a row, and a batch holds its row locks as long: a save may wait for 50 ms."""
-BYTES_PER_INDEXED_ROW = 3_400
-"""Below this much maintenance_work_mem for each row of 1280 dimensions a build takes three times as long."""
+
+
+RETRY_DELAYS = (1.0, 4.0, 16.0)
+"""Seconds before each further pass over the rows that a storage, another process or a change kept from us."""
+MAX_REMEMBERED = 10_000
+"""Rows remembered for a further pass; more than these stay pending for the next run, and memory constant."""
+VERIFY_TOLERANCE = 1e-4
+"""Cosine distance up to which a picture counts as unchanged; batches and single pictures differ by 1e-6."""
 
 
 @dataclass(slots=True)
 class EmbedReport:
-    """What became of the rows of one ``embed``: ``embedded``, ``outdated`` (picture changed or row deleted
-    meanwhile, nothing written), and ``failed`` counted by error code."""
+    """What became of the rows of one ``embed``.
+
+    ``failed`` counts by error code. ``outdated`` rows changed or were deleted while they were embedded, and
+    ``locked`` ones are being embedded by another process: nothing was written. ``unchanged`` ones were found by
+    ``verify`` to have the right vector.
+    """
 
     embedded: int = 0
+    unchanged: int = 0
     outdated: int = 0
+    locked: int = 0
     failed: Counter[str] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
-        return self.embedded + self.outdated + self.failed.total()
+        return self.embedded + self.unchanged + self.outdated + self.locked + self.failed.total()
 
     def add(self, other: "EmbedReport") -> None:
         self.embedded += other.embedded
+        self.unchanged += other.unchanged
         self.outdated += other.outdated
+        self.locked += other.locked
         self.failed += other.failed
 
 
@@ -72,15 +85,23 @@ def embed(
     *,
     batch_size: int | None = None,
     limit: int | None = None,
+    verify: bool = False,
+    retry_delays: Sequence[float] = RETRY_DELAYS,
+    should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int], object] | None = None,
 ) -> EmbedReport:
     """Embed the picture of every row of ``queryset``, or of the first ``limit``, whatever its state.
 
     Pictures are decoded ahead in threads, encoded in batches in another, and written by the calling thread
     on its own connection, so that it works inside a transaction as well. Memory does not grow with the
-    number of rows. A vector is written only if the row still has the picture and the source that were read.
-    A picture that cannot be used marks its row as failed and stops nobody else; one whose storage failed
-    stays pending. ``on_progress`` is called with the number of rows just done.
+    number of rows. Any number of processes share the work: each row is claimed by a session advisory lock,
+    which no save waits for. A vector is written only if the row still has the picture and the source that
+    were read. A picture that cannot be used marks its row as failed and stops nobody else. What a storage, a
+    change or another process kept from us is tried again after each of ``retry_delays`` (seconds), then left
+    pending.
+
+    ``verify`` writes only where the vector differs from the stored one. ``should_stop`` is asked between
+    batches; what is under way is finished then. ``on_progress`` is called with the number of rows just done.
 
     Raises ``EncoderError`` where the encoder cannot work or does not fit the model's dimensions.
     """
@@ -88,17 +109,96 @@ def embed(
     holder = holder_of(queryset.model)
     if holder is None:
         raise TypeError(f"embed() takes rows derived from VisuallySimilarModel, not {queryset.model._meta.label}.")
-    using: str = queryset._db or router.db_for_write(queryset.model)  # type: ignore[attr-defined]
-    writer = _Writer(holder, using=using, encoder_name=encoder.name)
+    if queryset.query.is_sliced:
+        raise TypeError("embed() takes a queryset that is not sliced; use limit= for the first rows.")
     check_dimensions(holder, encoder)
-    report = EmbedReport()
-    batch_size = batch_size or encoder.batch_size
-    for results in _encoded(_rows(queryset.using(writer.using), batch_size, limit), holder, encoder):
-        written = writer.write(results)
-        report.add(written)
-        if on_progress:
-            on_progress(written.done)
-    return report
+    using: str = queryset._db or router.db_for_write(queryset.model)  # type: ignore[attr-defined]
+    run = _Run(
+        rows=_Rows(queryset.using(using), holder, using),
+        writer=_Writer(holder, using, encoder.name, verify=verify),
+        encoder=encoder,
+        batch_size=batch_size or encoder.batch_size,
+        should_stop=should_stop,
+        on_progress=on_progress or (lambda done: None),
+    )
+    run.make_pass(queryset.using(using), limit)
+    for delay in retry_delays:
+        if not run.again or should_stop():
+            break
+        _sleep(delay, should_stop)
+        run.make_further_pass(queryset.using(using))
+    return run.finish()
+
+
+def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not should_stop() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.25))
+
+
+class _Run:
+    """The passes of one ``embed``, and what is left over between them."""
+
+    def __init__(
+        self,
+        *,
+        rows: "_Rows",
+        writer: "_Writer",
+        encoder: Encoder,
+        batch_size: int,
+        should_stop: Callable[[], bool],
+        on_progress: Callable[[int], object],
+    ) -> None:
+        self.report = EmbedReport()
+        self.again: dict[Any, str] = {}
+        self._rows = rows
+        self._writer = writer
+        self._encoder = encoder
+        self._batch_size = batch_size
+        self._should_stop = should_stop
+        self._on_progress = on_progress
+
+    def make_further_pass(self, queryset: QuerySet[Any]) -> None:
+        """Try what was left over, as far as the queryset still has it; others may have done the rest."""
+        keys, self.again = list(self.again), {}
+        for start in range(0, len(keys), 1_000):
+            self.make_pass(self._rows.only(queryset, keys[start : start + 1_000]), None)
+
+    def make_pass(self, queryset: QuerySet[Any], limit: int | None) -> None:
+        batches = self._rows.claim(queryset, self._batch_size, limit, self._should_stop, self._leave_over)
+        try:
+            for results in _encoded(batches, self._writer.holder, self._encoder):
+                report, outdated = self._writer.write(results)
+                self._rows.release([result.row.pk for result in results])
+                self._count(report)
+                for result in results:
+                    if result.error in TRANSIENT_CODES:
+                        self._leave_over(result.row.pk, result.error)
+                    elif result.row.pk in outdated:
+                        self._leave_over(result.row.pk, "outdated")
+        finally:
+            self._rows.release_all()
+
+    def finish(self) -> EmbedReport:
+        for reason in self.again.values():
+            self._count(_left_over(reason))
+        return self.report
+
+    def _leave_over(self, pk: Any, reason: str) -> None:
+        if len(self.again) < MAX_REMEMBERED:
+            self.again[pk] = reason
+        else:
+            self._count(_left_over(reason))
+
+    def _count(self, report: EmbedReport) -> None:
+        self.report.add(report)
+        self._on_progress(report.done)
+
+
+def _left_over(reason: str) -> EmbedReport:
+    if reason in TRANSIENT_CODES:
+        return EmbedReport(failed=Counter([reason]))
+    return EmbedReport(outdated=1) if reason == "outdated" else EmbedReport(locked=1)
 
 
 def check_dimensions(holder: type[VisuallySimilarModel], encoder: Encoder) -> None:
@@ -111,6 +211,22 @@ def check_dimensions(holder: type[VisuallySimilarModel], encoder: Encoder) -> No
             "blank=True, editable=False, serialize=False) on the model and run makemigrations and migrate, "
             "or choose another encoder."
         )
+
+
+def count_states(holder: type[VisuallySimilarModel], using: str) -> dict[str, Any]:
+    """Return how many rows are ``ready``, ``pending`` and ``failed``, and ``codes``: failed ones by error code.
+
+    A product that lacks its companion row is pending.
+    """
+    rows: Any = holder._base_manager.using(using)
+    missing = missing_companions(holder, using)
+    codes = dict(rows.failed().values_list("embedding_error").annotate(Count("pk")).order_by("-pk__count"))
+    return {
+        "ready": rows.ready().count(),
+        "pending": rows.pending().count() + (0 if missing is None else missing.count()),
+        "failed": sum(codes.values()),
+        "codes": codes,
+    }
 
 
 def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QuerySet[Any] | None:
@@ -126,132 +242,103 @@ def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QueryS
     return products.filter(**{f"{rest}__gt": "", f"{field.related_query_name()}__isnull": True})
 
 
-def create_companions(holder: type[VisuallySimilarModel], using: str, *, pk: Any = None) -> int:
+def create_companions(holder: type[VisuallySimilarModel], using: str, *, picture_pk: Any = None) -> int:
     """Make the companion row of every product that lacks it, and return how many were made.
 
-    With ``pk`` only the product of that key is looked at.
+    With ``picture_pk`` only the products whose picture stands on the row of that key are looked at.
     """
     products = missing_companions(holder, using)
     if products is None:
         return 0
-    if pk is not None:
-        products = products.filter(pk=pk)
-    relation: Any = holder._meta.get_field(holder.similar_image.partition(LOOKUP_SEP)[0])
-    made = 0
-    while keys := list(products.order_by("pk").values_list("pk", flat=True)[:1_000]):
-        holder._base_manager.using(using).bulk_create(
-            [holder(**{relation.attname: key}) for key in keys], ignore_conflicts=True
-        )
-        made += len(keys)
+    first, *rest = holder.similar_image.split(LOOKUP_SEP)
+    if picture_pk is not None:
+        products = products.filter(**{LOOKUP_SEP.join([*rest[:-1], "pk"]): picture_pk})
+    relation: Any = holder._meta.get_field(first)
+    page, made = products.order_by("pk"), 0
+    while found := list(page.values_list("pk", relation.target_field.attname)[:1_000]):
+        rows = [holder(**{relation.attname: value}) for _, value in found]
+        holder._base_manager.using(using).bulk_create(rows, ignore_conflicts=True)
+        made += len(found)
+        page = products.order_by("pk").filter(pk__gt=found[-1][0])
     return made
 
 
-def has_index(holder: type[VisuallySimilarModel], using: str) -> bool:
-    """Return whether the model's HNSW index exists in the database and is valid."""
-    with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
-            [connections[using].ops.quote_name(get_index(holder).name)],
-        )
-        row = cursor.fetchone()
-    return bool(row and row[0])
+class _Rows:
+    """Claims rows in batches by primary key: no snapshot is held open, no row lock is held during inference."""
 
+    def __init__(self, queryset: QuerySet[Any], holder: type[VisuallySimilarModel], using: str) -> None:
+        self._image = get_placement(queryset.model).holder_image
+        self._using = using
+        self._table = holder._meta.db_table
+        self._key = holder._meta.pk.name  # of the table with the vectors, whatever child the queryset is of
+        self._held: set[Any] = set()
 
-def get_index(holder: type[VisuallySimilarModel]) -> HnswIndex:
-    """Return the HNSW index that the base class attached to ``holder``."""
-    return next(index for index in holder._meta.indexes if isinstance(index, HnswIndex))
+    def claim(
+        self,
+        queryset: QuerySet[Any],
+        batch_size: int,
+        limit: int | None,
+        should_stop: Callable[[], bool],
+        on_locked: Callable[[Any, str], object],
+    ) -> Iterator[list[_Row]]:
+        """Yield batches of rows that no other process has; those that one has are handed to ``on_locked``."""
+        queryset = queryset.filter(**{f"{self._image}__gt": ""}).order_by(self._key)
+        page, left = queryset, limit
+        while (left is None or left > 0) and not should_stop():
+            wanted = batch_size if left is None else min(batch_size, left)
+            keys, rows = with_reconnect(self._using, partial(self._claim_page, queryset, page, wanted))
+            for pk in keys:
+                if pk not in self._held:
+                    on_locked(pk, "locked")
+            self._release(self._held.intersection(keys) - {row.pk for row in rows})
+            if rows:
+                yield rows
+            if len(keys) < wanted:
+                return
+            page = queryset.filter(**{f"{self._key}__gt": keys[-1]})
+            left = None if left is None else left - len(rows)
 
+    def only(self, queryset: QuerySet[Any], keys: list[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{f"{self._key}__in": keys})
 
-def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
-    """Build the model's HNSW index anew beside the running shop, with memory enough to hold its graph."""
-    connection = connections[using]
-    rows = holder._base_manager.using(using).filter(embedding__isnull=False).count()
-    kilobytes = min(rows * BYTES_PER_INDEXED_ROW // 1024, 1024 * 1024)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, %s)::text, false) "
-            "FROM pg_settings WHERE name = 'maintenance_work_mem'",
-            [kilobytes],
-        )
-        try:
-            drop_index(holder, using)
-            with connection.schema_editor(atomic=False) as editor:
-                editor.add_index(holder, get_index(holder), concurrently=True)  # type: ignore[call-arg]
-        finally:
-            cursor.execute("RESET maintenance_work_mem")
+    def _claim_page(self, queryset: QuerySet[Any], page: QuerySet[Any], wanted: int) -> tuple[list[Any], list[_Row]]:
+        keys = list(page.values_list(self._key, flat=True)[:wanted])
+        if not keys:
+            return [], []
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(
+                "SELECT position FROM unnest(%s::text[]) WITH ORDINALITY AS keys(key, position) "
+                "WHERE pg_try_advisory_lock(hashtextextended(key, 0))",
+                [[self._lock_name(pk) for pk in keys]],
+            )
+            claimed = [keys[position - 1] for (position,) in cursor.fetchall()]
+        self._held.update(claimed)
+        # Read only now: what another process has just finished has left the queryset.
+        columns = self.only(queryset, claimed).values_list(self._key, self._image, "embedding_source")
+        return keys, [_Row(*values) for values in columns]
 
+    def release(self, keys: Sequence[Any]) -> None:
+        """Let other processes have the rows again."""
+        with_reconnect(self._using, partial(self._release, self._held.intersection(keys)))
 
-def drop_index(holder: type[VisuallySimilarModel], using: str) -> None:
-    """Drop the model's HNSW index, valid or half-built, without making the shop wait."""
-    connection = connections[using]
-    with connection.cursor() as cursor:
-        name = connection.ops.quote_name(get_index(holder).name)
-        cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    def release_all(self) -> None:
+        """Let go of what is still held after an error or a stop."""
+        if self._held:
+            self._release(set(self._held))
 
-
-@contextmanager
-def index_after_load(
-    holder: type[VisuallySimilarModel], using: str, rows: int, *, on_build: Callable[[], object] | None = None
-) -> Iterator[None]:
-    """Take the HNSW index away while a first fill of ``rows`` rows is loaded, build it after and ANALYZE.
-
-    Does nothing where it would not pay or would be seen: few rows, vectors already there, a transaction
-    open, or another process at it. An index found missing or invalid (a first fill that was killed) is
-    built at the end in any case. ``on_build`` is called before the building begins.
-    """
-    connection = connections[using]
-    if connection.in_atomic_block:  # DROP and CREATE INDEX CONCURRENTLY need to stand alone
-        yield
-        return
-    with _index_lock(holder, using) as is_ours:
-        is_first_fill = (
-            is_ours
-            and rows >= FIRST_FILL_ROWS
-            and not holder._base_manager.using(using).filter(embedding__isnull=False).exists()
-        )
-        if is_first_fill:
-            drop_index(holder, using)
-        try:
-            yield
-        finally:
-            if is_ours and not has_index(holder, using):
-                if on_build:
-                    on_build()
-                build_index(holder, using)
-            if is_first_fill:
-                with connection.cursor() as cursor:
-                    cursor.execute(f"ANALYZE {connection.ops.quote_name(holder._meta.db_table)}")
-
-
-@contextmanager
-def _index_lock(holder: type[VisuallySimilarModel], using: str) -> Iterator[bool]:
-    """Hold a session lock on the model's index, and yield whether it was free."""
-    key = ["similar_products index " + holder._meta.db_table]
-    with connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key)
-        is_ours = bool(cursor.fetchone()[0])
-        try:
-            yield is_ours
-        finally:
-            if is_ours:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
-
-
-def _rows(queryset: QuerySet[Any], batch_size: int, limit: int | None) -> Iterator[list[_Row]]:
-    """Yield the rows in batches by primary key: no snapshot is held open, and rows that leave the queryset
-    because they were embedded move nothing."""
-    image = get_placement(queryset.model).holder_image
-    queryset = queryset.filter(**{f"{image}__gt": ""}).order_by("pk")
-    page, left = queryset, limit
-    while left is None or left > 0:
-        wanted = batch_size if left is None else min(batch_size, left)
-        rows = [_Row(*values) for values in page.values_list("pk", image, "embedding_source")[:wanted]]
-        if rows:
-            yield rows
-        if len(rows) < wanted:
+    def _release(self, keys: set[Any]) -> None:
+        if not keys:
             return
-        page = queryset.filter(pk__gt=rows[-1].pk)
-        left = None if left is None else left - wanted
+        with connections[self._using].cursor() as cursor:
+            # A lock that went away with its connection is not held any more, which PostgreSQL notes and no more.
+            cursor.execute(
+                "SELECT pg_advisory_unlock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS keys(key)",
+                [[self._lock_name(pk) for pk in keys]],
+            )
+        self._held -= keys
+
+    def _lock_name(self, pk: Any) -> str:
+        return f"similar_products row {self._table} {pk}"
 
 
 def _encoded(
@@ -326,28 +413,42 @@ def _log_failure(holder: type[VisuallySimilarModel], row: _Row, code: str, reaso
 class _Writer:
     """Writes results in binary by compare-and-set: ORM ``bulk_update`` does 1,200 rows/s, this 36,800."""
 
-    def __init__(self, holder: type[VisuallySimilarModel], using: str, encoder_name: str) -> None:
+    def __init__(
+        self, holder: type[VisuallySimilarModel], using: str, encoder_name: str, *, verify: bool = False
+    ) -> None:
+        if SOURCE_SEPARATOR in encoder_name:
+            raise EncoderError(f"The encoder's name {encoder_name!r} contains {SOURCE_SEPARATOR!r}; give it another.")
         self.holder = holder
         self.using = using
         self.encoder_name = encoder_name
+        self.verify = verify
         self._statement = self._compose(connections[using])
+        self._connection: Any = None
         self._vector_info: TypeInfo | None = None
 
-    def write(self, results: list[_Result]) -> EmbedReport:
-        report = EmbedReport()
+    def write(self, results: list[_Result]) -> tuple[EmbedReport, set[Any]]:
+        """Write what can be recorded, and return the counts and the keys of rows that had changed meanwhile."""
+        report, outdated = EmbedReport(), set()
         keep = [result for result in results if result.error not in TRANSIENT_CODES]
-        report.failed.update(result.error for result in results if result.error in TRANSIENT_CODES)
         keep.sort(key=lambda result: result.row.pk)  # one order for all writers: no deadlock
         for start in range(0, len(keep), ROWS_PER_TRANSACTION):
             chunk = keep[start : start + ROWS_PER_TRANSACTION]
-            written = self._update(chunk)
-            report.outdated += len(chunk) - len(written)
+            written = with_reconnect(self.using, partial(self._update, chunk))
             for result in chunk:
-                if result.row.pk in written and result.error:
+                is_written = self._prepared(result.row.pk) in written
+                if not is_written and self.verify:
+                    report.unchanged += 1
+                elif not is_written:
+                    outdated.add(result.row.pk)
+                elif result.error:
                     report.failed[result.error] += 1
-                elif result.row.pk in written:
+                else:
                     report.embedded += 1
-        return report
+        return report, outdated
+
+    def _prepared(self, pk: Any) -> Any:
+        key: Any = self.holder._meta.pk
+        return key.get_db_prep_value(pk, connections[self.using], prepared=False)
 
     def _update(self, chunk: list[_Result]) -> set[Any]:
         connection = connections[self.using]
@@ -355,14 +456,14 @@ class _Writer:
         raw: Any = connection.connection
         # psycopg's own cursor: Django's binds on the client, as text, at 324 microseconds a vector. What is
         # registered on the cursor leaves the connection as it was.
-        with psycopg.Cursor(raw) as cursor:
-            if self._vector_info is None:
-                self._vector_info = TypeInfo.fetch(raw, "vector")
+        with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+            if self._connection is not raw:
+                self._connection, self._vector_info = raw, TypeInfo.fetch(raw, "vector")
             register_vector_info(cursor, self._vector_info)  # type: ignore[arg-type]
             cursor.execute(
                 self._statement,
                 {
-                    "pks": [result.row.pk for result in chunk],
+                    "pks": [self._prepared(result.row.pk) for result in chunk],
                     "images": [result.row.image for result in chunk],
                     "sources": [result.row.source for result in chunk],
                     "vectors": [result.vector for result in chunk],
@@ -374,28 +475,42 @@ class _Writer:
 
     def _compose(self, connection: Any) -> sql.Composed:
         meta: Any = self.holder._meta
+
+        def name(text: str) -> sql.SQL:
+            # Django's way, which lets a table name carry a schema; psycopg reads a bare % as a parameter.
+            return sql.SQL(connection.ops.quote_name(text).replace("%", "%%"))
+
+        table, embedding = name(meta.db_table), name(meta.get_field("embedding").column)
         image = get_placement(self.holder).holder_image
         if LOOKUP_SEP in image or image not in {field.name for field in meta.local_fields}:
-            # Compiled by Django, which knows the way over the relations; it has no parameters.
-            pictures, _ = self.holder._base_manager.order_by().values_list("pk", image).query.sql_with_params()
+            # Compiled by Django, which knows the way over the relations; without a condition it has no parameters.
+            pictures = models.QuerySet(self.holder).order_by().values_list("pk", image).query
+            statement, _ = pictures.get_compiler(self.using).as_sql()
             same_picture = sql.SQL(
                 "EXISTS (SELECT FROM ({pictures}) AS now(pk, image) WHERE now.pk = new.pk AND now.image = new.image)"
-            ).format(pictures=sql.SQL(pictures))
+            ).format(pictures=sql.SQL(statement))
         else:
             same_picture = sql.SQL("{table}.{image} = new.image").format(
-                table=sql.Identifier(meta.db_table), image=sql.Identifier(meta.get_field(image).column)
+                table=table, image=name(meta.get_field(image).column)
+            )
+        differs: sql.Composable = sql.SQL("")
+        if self.verify:
+            differs = sql.SQL("AND ({table}.{embedding} <=> new.embedding <= {tolerance}) IS NOT TRUE").format(
+                table=table, embedding=embedding, tolerance=sql.Literal(VERIFY_TOLERANCE)
             )
         return sql.SQL(
             "UPDATE {table} SET {embedding} = new.embedding, {source} = %(encoder)s || new.image, {error} = new.error "
             "FROM unnest(%(pks)s::{key_type}[], %(images)s::text[], %(sources)s::text[], %(vectors)b::vector[], "
             "%(errors)s::text[]) AS new(pk, image, source, embedding, error) "
-            "WHERE {table}.{key} = new.pk AND {table}.{source} = new.source AND {same_picture} RETURNING {table}.{key}"
+            "WHERE {table}.{key} = new.pk AND {table}.{source} = new.source AND {same_picture} {differs} "
+            "RETURNING {table}.{key}"
         ).format(
-            table=sql.Identifier(meta.db_table),
-            key=sql.Identifier(meta.pk.column),
+            table=table,
+            key=name(meta.pk.column),
             key_type=sql.SQL(meta.pk.rel_db_type(connection)),
-            embedding=sql.Identifier(meta.get_field("embedding").column),
-            source=sql.Identifier(meta.get_field("embedding_source").column),
-            error=sql.Identifier(meta.get_field("embedding_error").column),
+            embedding=embedding,
+            source=name(meta.get_field("embedding_source").column),
+            error=name(meta.get_field("embedding_error").column),
             same_picture=same_picture,
+            differs=differs,
         )

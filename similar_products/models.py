@@ -12,7 +12,7 @@ from django.db.models.signals import class_prepared
 from django.dispatch import receiver
 from pgvector.django import HnswIndex, VectorField
 
-from .query import DERIVED_FIELDS, SimilarManager, half
+from .query import DERIVED_FIELDS, SimilarManager, half, reset_derived
 
 HNSW_M = 24
 HNSW_EF_CONSTRUCTION = 128
@@ -44,14 +44,12 @@ class VisuallySimilarModel(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         # Set to the defaults for an INSERT (new row, clone, row deleted meanwhile) and kept out of every
         # UPDATE below: whatever this instance was loaded with, the database knows better.
-        for field in self._meta.concrete_fields:
-            if field.name in DERIVED_FIELDS:
-                self.__dict__[field.attname] = field.get_default()
+        reset_derived(self)
         try:
             super().save(*args, **kwargs)
         finally:
-            for name in DERIVED_FIELDS:
-                self.__dict__.pop(name, None)  # read anew when asked for
+            if not self._state.adding:
+                self._forget_derived()
 
     def _do_update(
         self, base_qs: Any, using: Any, pk_val: Any, values: Iterable[Any], *args: Any, **kwargs: Any
@@ -60,6 +58,15 @@ class VisuallySimilarModel(models.Model):
         # turn each save into update_fields, which fails on a row that was deleted meanwhile.
         kept = [value for value in values if value[0].name not in DERIVED_FIELDS]
         return super()._do_update(base_qs, using, pk_val, kept, *args, **kwargs)
+
+    def refresh_from_db(self, using: Any = None, fields: Any = None, from_queryset: Any = None) -> None:
+        if fields is None:
+            self._forget_derived()
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+
+    def _forget_derived(self) -> None:
+        for name in DERIVED_FIELDS:
+            self.__dict__.pop(name, None)  # read anew when asked for
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
         super().clean_fields(exclude={*(exclude or ()), *DERIVED_FIELDS})
@@ -85,13 +92,12 @@ def add_index_and_constraint(sender: type[models.Model], **kwargs: Any) -> None:
     field = meta.get_field("embedding")
     if field.model is not sender or not isinstance(field, VectorField) or field.dimensions is None:
         return  # a child's vectors stand in its parent's table; a wrong field is reported by a check
-    stem = f"{meta.model_name[:14]}_{names_digest(meta.label_lower, length=8)}"
-    if not any(isinstance(index, HnswIndex) for index in meta.indexes):
+    if not any(index.name == index_name(sender) for index in meta.indexes):
         meta.indexes = [
             *meta.indexes,
             HnswIndex(
                 OpClass(half("embedding", field.dimensions), name="halfvec_cosine_ops"),
-                name=f"{stem}_hnsw",
+                name=index_name(sender),
                 m=HNSW_M,
                 ef_construction=HNSW_EF_CONSTRUCTION,
             ),
@@ -101,10 +107,20 @@ def add_index_and_constraint(sender: type[models.Model], **kwargs: Any) -> None:
     meta.constraints = [
         *meta.constraints,
         models.CheckConstraint(
-            condition=models.Q(GreaterThan(norm, 0.999)) & models.Q(LessThan(norm, 1.001)), name=f"{stem}_norm"
+            condition=models.Q(GreaterThan(norm, 0.999)) & models.Q(LessThan(norm, 1.001)), name=f"{_stem(sender)}_norm"
         ),
     ]
     meta.original_attrs["constraints"] = meta.constraints
+
+
+def index_name(holder: type[models.Model]) -> str:
+    """Return the name of the HNSW index of ``holder``; an index of that name in its Meta replaces ours."""
+    return f"{_stem(holder)}_hnsw"
+
+
+def _stem(holder: type[models.Model]) -> str:
+    # At most 23 characters, and different for every model: names of indexes end at 31.
+    return f"{holder._meta.model_name:.14}_{names_digest(holder._meta.label_lower, length=8)}"
 
 
 def get_holders() -> list[type[VisuallySimilarModel]]:

@@ -4,10 +4,11 @@ A *holder* is a model derived from ``VisuallySimilarModel``: the product itself 
 *current* when its ``embedding_source`` reads ``ENCODER|PICTURE`` with the name of the picture it leads to now.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
 from django.db.models import Case, Exists, F, FileField, Func, Q, Subquery, TextField, Value, When
 from django.db.models.constants import LOOKUP_SEP
@@ -125,7 +126,7 @@ def get_placement(model: type[models.Model], through: str = "") -> Placement:
     return Placement(
         holder=holder,
         through=through,
-        owner=LOOKUP_SEP.join(back) or "pk",
+        owner=LOOKUP_SEP.join([*back, "pk"]),  # the key, whatever field a relation points to
         holder_image=LOOKUP_SEP.join(holder_hops),
         product_image=LOOKUP_SEP.join(forth + remaining),
     )
@@ -133,16 +134,24 @@ def get_placement(model: type[models.Model], through: str = "") -> Placement:
 
 def holder_of(model: type[models.Model]) -> "type[VisuallySimilarModel] | None":
     """Return the model whose table has the vectors of ``model``, or ``None`` where ``model`` has none."""
-    if not hasattr(model, "similar_image"):
+    if not hasattr(model, "similar_image") or "embedding" not in {field.name for field in model._meta.concrete_fields}:
         return None
     holder: type[VisuallySimilarModel] = model._meta.get_field("embedding").model  # type: ignore[assignment]
     return holder
 
 
 def dimensions_of(holder: "type[VisuallySimilarModel]") -> int:
-    """Return the number of dimensions that the model's own ``embedding`` field declares."""
-    field: Any = holder._meta.get_field("embedding")
-    return int(field.dimensions)
+    """Return the number of dimensions that the model's own ``embedding`` field declares.
+
+    Raises ``ImproperlyConfigured`` where it declares none.
+    """
+    dimensions = getattr(holder._meta.get_field("embedding"), "dimensions", None)
+    if dimensions is None:
+        raise ImproperlyConfigured(
+            f"{holder._meta.label}.embedding declares no dimensions; write VectorField(dimensions=1280, null=True, "
+            "blank=True, editable=False, serialize=False)."
+        )
+    return int(dimensions)
 
 
 def picture_field(holder: "type[VisuallySimilarModel]") -> "FileField":
@@ -213,7 +222,7 @@ def similar_to(
     embedding = placement.from_product("embedding")
     found: Any = (
         queryset.filter(
-            # A NULL query vector would let any rows pass: no vector, no rows.
+            # Run once and first: without a vector to compare with nothing is scanned.
             Exists(seeds),
             IsNull(IterativeScan(), False),
             # An inner join: ordering through a LEFT JOIN loses the index.
@@ -225,20 +234,36 @@ def similar_to(
         # Ascending distance and then the key is the one ordering that keeps the index and is stable.
         .order_by("distance", "pk")
     )
+    if not found.query.standard_ordering:  # reverse() before similar_to() would list the farthest first
+        found = found.reverse()
     return cast("models.QuerySet[ModelT]", found)
 
 
 def _relatives(model: type[models.Model]) -> set[Any]:
-    """Return the concrete models whose primary keys are the keys of ``model``'s vectors as well."""
+    """Return the concrete models that share their primary keys with ``model``: table parents and children.
+
+    A child with a primary key of its own beside the link to its parent shares nothing.
+    """
     concrete: Any = model._meta.concrete_model
-    family = {concrete, *concrete._meta.all_parents}
-    children = [concrete]
-    while children:
-        for relation in children.pop()._meta.related_objects:
-            if getattr(relation, "parent_link", False):
-                family.add(relation.related_model)
-                children.append(relation.related_model)
+    family, remaining = set(), [concrete]
+    while remaining:
+        member = remaining.pop()
+        family.add(member)
+        links = [(parent, link) for parent, link in member._meta.parents.items() if link is not None]
+        links += [
+            (relation.related_model, relation.field)
+            for relation in member._meta.related_objects
+            if getattr(relation, "parent_link", False)
+        ]
+        remaining += [relative for relative, link in links if link.primary_key and relative not in family]
     return family
+
+
+def reset_derived(row: models.Model, *, only_deferred: bool = False) -> None:
+    """Set the derived columns of an instance to their defaults, as an INSERT needs them."""
+    for field in row._meta.concrete_fields:
+        if field.name in DERIVED_FIELDS and not (only_deferred and field.attname in row.__dict__):
+            row.__dict__[field.attname] = field.get_default()
 
 
 class SimilarQuerySet(models.QuerySet[ModelT]):
@@ -265,6 +290,13 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
     def failed(self) -> Self:
         """Return the rows whose present picture the encoder in the settings could not use."""
         return self.with_picture().filter(embedding_source=self._wanted(), embedding__isnull=True)
+
+    def bulk_create(self, objs: Iterable[ModelT], *args: Any, **kwargs: Any) -> list[ModelT]:
+        objs = list(objs)
+        if holder_of(self.model):
+            for row in objs:
+                reset_derived(row, only_deferred=True)  # of a clone they would be fetched by the new key
+        return super().bulk_create(objs, *args, **kwargs)
 
     def only(self, *fields: str) -> Self:
         # Django subtracts what is deferred already: without the reset only("embedding") on our deferring
@@ -302,8 +334,9 @@ class SimilarManager(models.Manager.from_queryset(SimilarQuerySet)[ModelT]):  # 
 
     def get_queryset(self) -> SimilarQuerySet[ModelT]:
         queryset: SimilarQuerySet[ModelT] = super().get_queryset()
-        if self._through:
-            queryset._through = self._through
+        # Managers of relations are made by Django from this class, without its arguments.
+        queryset._through = self._through or getattr(self.model._default_manager, "_through", "")
+        if holder_of(self.model) is None:
             return queryset
         # 30 products load in 0.4-0.8 ms without their vectors and in 13-20 ms with them.
         return queryset.defer(*DERIVED_FIELDS)

@@ -73,12 +73,18 @@ class Lamp(VisuallySimilarModel):
     objects = PublishedManager()
 
 
+class Shelf(models.Model):
+    """Reaches products over managers that Django makes."""
+
+
 class Vase(models.Model):
     """A product model that is left as it is; its vectors stand on a one-to-one companion."""
 
     name = models.CharField(max_length=50)
     stock = models.IntegerField(default=1)
     image = models.ImageField(upload_to="vases", blank=True)
+    shelf = models.ForeignKey(Shelf, on_delete=models.CASCADE, null=True, related_name="vases")
+    shelves = models.ManyToManyField(Shelf, related_name="many_vases")
 
     objects = SimilarManager(through="look")
 

@@ -5,7 +5,10 @@ from shop_demo.settings import BASE_DIR, INSTALLED_APPS
 
 DEBUG = False
 INSTALLED_APPS = [*INSTALLED_APPS, "tests"]
-SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "similar_products.encoders.ColorHistogramEncoder"}}
+SIMILAR_PRODUCTS = {
+    "ENCODER": {"BACKEND": "similar_products.encoders.ColorHistogramEncoder"},
+    "REFUSE_BLANK": False,  # many tests draw pictures of one colour
+}
 MEDIA_ROOT = BASE_DIR / ".test-media"  # emptied by conftest at the end of a run
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {

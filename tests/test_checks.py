@@ -1,10 +1,10 @@
 import pytest
 from django.apps import apps
-from django.core.checks import run_checks
+from django.core.checks import WARNING, run_checks
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import connection, migrations, models
 from django.test.utils import isolate_apps
-from pgvector.django import VectorField
+from pgvector.django import VectorExtension, VectorField
 
 from similar_products import checks
 from similar_products.models import VisuallySimilarModel
@@ -97,6 +97,36 @@ def test_e006__manager_replaced(rug):
     )
 
 
+def test_e006__manager_made_of_the_queryset_alone(rug):
+    from similar_products.query import SimilarQuerySet
+
+    only(checks._check_model(rug(image=models.ImageField(), objects=SimilarQuerySet.as_manager())), "E006")
+
+
+class Elsewhere:
+    def allow_migrate(self, db, app_label, **hints):
+        return False
+
+
+def test_check_databases__leaves_databases_alone_that_a_router_keeps_free(settings, monkeypatch):
+    settings.DATABASE_ROUTERS = [Elsewhere()]
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    assert checks.check_databases(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "creates"),
+    [
+        (VectorExtension(), True),
+        (migrations.RunSQL("CREATE EXTENSION IF NOT EXISTS vector"), True),
+        (migrations.RunSQL("CREATE EXTENSION hstore"), False),
+        (migrations.AddField("shirt", "vector", models.TextField()), False),
+    ],
+)
+def test_creates_extension__by_operation_or_sql(operation, creates):
+    assert checks._creates_extension(operation) is creates
+
+
 def test_check_models__looks_at_the_named_apps_only(monkeypatch):
     looked = []
     monkeypatch.setattr(checks, "_check_model", lambda holder: looked.append(holder._meta.app_label) or [])
@@ -137,7 +167,15 @@ def test_e010__database_without_the_extension_before_the_first_migrate():
 
 @pytest.mark.parametrize(
     ("version", "identifier"),
-    [("0.7.4", "E011"), ("0.8.0", "W011"), ("0.8.3", "W011"), ("0.8.4", None), ("0.10.0", None), ("1.0.0", None)],
+    [
+        ("0.7.4", "E011"),
+        ("0.8.0", "W011"),
+        ("0.8.3", "W011"),
+        ("0.8.4", None),
+        ("0.10.0", None),
+        ("1.0.0", None),
+        ("0.9.0-dev", None),
+    ],
 )
 def test_e011_w011__version_of_pgvector(version, identifier):
     messages = checks._check_version("default", version)
@@ -175,6 +213,30 @@ def test_w014__statements_prepared_on_the_server(monkeypatch, options):
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
     message = only(checks.check_databases(None, databases=["default"]), "W014")
     assert message.hint == "Remove server_side_binding and prepare_threshold from its OPTIONS."
+
+
+def test_w015__inline_in_the_web_processes_of_a_deployed_shop():
+    message = only(run_checks(include_deployment_checks=True, tags=["similar_products"]), "W015")
+    assert message.level == WARNING
+    assert message.msg == (
+        'EMBED_ON_SAVE is "inline" and DEBUG is off: every web process that saves a picture loads TensorFlow, 2 s '
+        "and about 600 MB."
+    )
+    assert message.hint == (
+        'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
+        "embed_products from cron."
+    )
+    assert run_checks(tags=["similar_products"]) == []
+
+
+@pytest.mark.parametrize(
+    ("debug", "embed_on_save"),
+    [(True, "inline"), (False, "off"), (False, "tasks"), (False, "tests.test_conf.enqueue"), (False, "a mistake")],
+)
+def test_w015__is_silent_elsewhere(settings, debug, embed_on_save):
+    settings.DEBUG = debug
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": embed_on_save}
+    assert checks.check_embed_on_save(None) == []
 
 
 @pytest.mark.django_db

@@ -15,8 +15,8 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from similar_products import indexing
-from similar_products.indexing import drop_index, has_index
+from similar_products import indexing, vector_index
+from similar_products.vector_index import drop_index, has_index
 from tests.models import Lamp, Shirt, Vase, VaseLook
 from tests.pictures import picture_file
 
@@ -88,6 +88,8 @@ def test_embed_products__failed_pictures_are_not_tried_again_unless_asked():
     assert "tests.Shirt: 0 embedded.\n" in run("tests.Shirt")
     path = Path(django_settings.MEDIA_ROOT) / "shirts" / "later.png"
     path.write_bytes(picture_file("red").read())
+    add_shirts(2)
+    run("tests.Shirt")
     assert "tests.Shirt: 1 embedded" in run("tests.Shirt", retry_failed=True)
 
 
@@ -110,11 +112,11 @@ def test_embed_products__limit_counts_over_all_models():
 @pytest.mark.parametrize("option", ["--limit", "--batch-size"])
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
 def test_embed_products__numbers_must_be_positive(option, value):
-    with pytest.raises(CommandError, match="positive whole number"):
+    with pytest.raises(CommandError, match="is not a positive whole number"):
         run(f"{option}={value}")
 
 
-def test_embed_products__dry_run_counts_and_writes_nothing(django_assert_max_num_queries):
+def test_embed_products__dry_run_counts_and_writes_nothing():
     add_shirts(3)
     Vase.objects.bulk_create([Vase(name="a", image="a.png")])
     out = run("tests.Shirt", "tests.VaseLook", dry_run=True)
@@ -122,6 +124,22 @@ def test_embed_products__dry_run_counts_and_writes_nothing(django_assert_max_num
     assert "tests.VaseLook: 1 to embed.\n" in out
     assert Shirt.objects.pending().count() == 3
     assert not VaseLook.objects.exists()
+
+
+def test_embed_products__status_counts_by_state_and_code():
+    add_shirts(2)
+    Shirt.objects.bulk_create([Shirt(name="gone", image="gone.png")])
+    with pytest.raises(CommandError):
+        run("tests.Shirt")
+    Shirt.objects.filter(name="0").update(embedding_source="older|x")
+    assert "tests.Shirt: 1 ready, 1 pending, 1 failed (missing_file 1).\n" in run("tests.Shirt", "--status")
+    assert Shirt.objects.pending().count() == 1
+
+
+def test_embed_products__verify_reports_what_is_unchanged():
+    add_shirts(2)
+    run("tests.Shirt")
+    assert "tests.Shirt: 0 embedded, 2 unchanged in " in run("tests.Shirt", "--verify")
 
 
 def test_embed_products__quiet_says_nothing():
@@ -185,7 +203,7 @@ def test_embed_products__without_models_says_so(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_embed_products__first_fill_builds_the_index_after_loading(monkeypatch):
-    monkeypatch.setattr(indexing, "FIRST_FILL_ROWS", 3)
+    monkeypatch.setattr(vector_index, "FIRST_FILL_ROWS", 3)
     add_shirts(4)
     assert "tests.Shirt: building the vector index.\n" in run("tests.Shirt")
     assert has_index(Shirt, "default")
@@ -225,6 +243,10 @@ def test_process__exit_codes_and_streams(environment):
     assert "gone.png not embedded: The storage has no file 'gone.png'. (missing_file)" in failed.stderr
     assert "CommandError: 1 of 1 pictures could not be embedded" in failed.stderr
     assert "CommandError" not in failed.stdout
+    bad = {**environment, "DJANGO_SETTINGS_MODULE": "tests.wrong_settings"}
+    settings = subprocess.run(COMMAND, capture_output=True, text=True, env=bad, timeout=120)
+    assert (settings.returncode, settings.stdout) == (2, "")
+    assert "has the unknown key 'UNKNOWN'" in settings.stderr
     wrong = subprocess.run([*COMMAND, "nothing"], capture_output=True, text=True, env=environment, timeout=120)
     assert wrong.returncode == 2
 

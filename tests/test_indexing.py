@@ -9,17 +9,12 @@ from django.db import connection, connections, models
 from django.test.utils import isolate_apps
 from pgvector.django import VectorField
 
-from similar_products import indexing
+from similar_products import indexing, vector_index
 from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError
-from similar_products.indexing import (
-    build_index,
-    create_companions,
-    drop_index,
-    embed,
-    has_index,
-    index_after_load,
-)
+from similar_products.indexing import count_states, create_companions, embed
 from similar_products.models import VisuallySimilarModel
+from similar_products.reconnecting import with_reconnect
+from similar_products.vector_index import build_index, drop_index, has_index, index_after_load
 from tests.models import Lamp, LimitedEditionScreenPrintedPosterOfMuseum, Order, PrintedShirt, Shirt, Vase, VaseLook
 from tests.pictures import picture_bytes, picture_file
 
@@ -143,8 +138,72 @@ def test_embed__storage_failure_leaves_the_row_pending(monkeypatch):
 
     add_shirts(1)
     monkeypatch.setattr(type(default_storage._wrapped), "_open", down)
-    assert embed(Shirt.objects.pending()).failed == {"storage_error": 1}
+    assert embed(Shirt.objects.pending(), retry_delays=[0]).failed == {"storage_error": 1}
     assert Shirt.objects.pending().count() == 1
+
+
+def test_embed__storage_that_comes_back_is_tried_again_within_the_run(monkeypatch):
+    answers = [TimeoutError("no answer"), ConnectionError("reset")]
+    opened = type(default_storage._wrapped)._open
+
+    def flaky(self, name, mode="rb"):
+        if answers:
+            raise answers.pop()
+        return opened(self, name, mode)
+
+    add_shirts(1)
+    seen = []
+    monkeypatch.setattr(type(default_storage._wrapped), "_open", flaky)
+    report = embed(Shirt.objects.pending(), retry_delays=[0, 0], on_progress=seen.append)
+    assert (report.embedded, report.failed) == (1, {})
+    assert sum(seen) == 1
+
+
+def test_embed__remembers_a_bounded_number_of_rows(monkeypatch):
+    def down(*args):
+        raise TimeoutError("no answer")
+
+    add_shirts(5)
+    monkeypatch.setattr(indexing, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(type(default_storage._wrapped), "_open", down)
+    assert embed(Shirt.objects.pending(), retry_delays=[0]).failed == {"storage_error": 5}
+
+
+def test_embed__stops_between_batches_when_asked(watched):
+    add_shirts(20)
+    report = embed(Shirt.objects.pending(), batch_size=4, should_stop=lambda: len(watched.batches) >= 2)
+    assert report.embedded == 4 * len(watched.batches) < 20
+    assert Shirt.objects.ready().count() == report.embedded
+
+
+def test_embed__verify_writes_only_what_was_replaced_under_its_name():
+    add_shirts(3)
+    other = default_storage.save("shirts/other.png", picture_file("red"))
+    Shirt.objects.filter(name="1").update(image=other)
+    embed(Shirt.objects.all())
+    (Path(django_settings.MEDIA_ROOT) / other).write_bytes(picture_bytes("white", "blue"))
+    report = embed(Shirt.objects.all(), verify=True)
+    assert (report.embedded, report.unchanged) == (1, 2)
+    assert embed(Shirt.objects.all(), verify=True).unchanged == 3
+
+
+def test_embed__verify_records_a_picture_that_is_gone():
+    add_shirts(1)
+    embed(Shirt.objects.all())
+    Path(Shirt.objects.get().image.path).unlink()
+    assert embed(Shirt.objects.all(), verify=True).failed == {"missing_file": 1}
+    assert Shirt.objects.failed().count() == 1
+
+
+def test_count_states__by_state_and_code(picture):
+    add_shirts(2)
+    embed(Shirt.objects.all())
+    Shirt.objects.bulk_create(Shirt(name=name, image=f"{name}.png") for name in ("gone", "lost"))
+    embed(Shirt.objects.pending())
+    Shirt.objects.bulk_create([Shirt(name="new", image="new.png"), Shirt(name="no picture")])
+    assert count_states(Shirt, "default") == {"ready": 2, "pending": 1, "failed": 2, "codes": {"missing_file": 2}}
+    Vase.objects.bulk_create([Vase(name="a", image=default_storage.save("v.png", picture))])
+    assert count_states(VaseLook, "default") == {"ready": 0, "pending": 1, "failed": 0, "codes": {}}
 
 
 def test_embed__picture_without_features_is_a_bad_vector(settings):
@@ -190,6 +249,18 @@ def test_embed__dimensions_known_only_from_the_vectors_are_refused_too(settings)
     assert Shirt.objects.pending().count() == 1
 
 
+def test_embed__of_a_slice_is_refused():
+    with pytest.raises(TypeError, match="use limit="):
+        embed(Shirt.objects.all()[:3])
+
+
+def test_embed__name_with_the_separator_is_refused(settings, monkeypatch):
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.test_indexing.Watched"}}
+    monkeypatch.setattr(Watched, "name", "a|b")
+    with pytest.raises(EncoderError, match="contains '|'"):
+        embed(Shirt.objects.all())
+
+
 def test_embed__of_a_model_without_vectors_is_refused():
     with pytest.raises(TypeError, match=r"derived from VisuallySimilarModel, not tests\.Order"):
         embed(Order.objects.all())
@@ -212,7 +283,7 @@ def test_embed__other_number_of_dimensions(settings):
     }
     with connection.schema_editor() as editor:
         editor.create_model(Rug)
-    name = default_storage.save("rug.png", picture_file("red"))
+    name = default_storage.save("rug.png", picture_file("red", "blue"))
     rows = Rug.objects.bulk_create([Rug(image=name), Rug(image=name)])
     assert embed(Rug.objects.pending()).embedded == 2
     assert list(Rug.objects.similar_to(rows[0])) == [rows[1]]
@@ -264,7 +335,7 @@ def test_embed__picture_replaced_meanwhile_changes_nothing(watched, monkeypatch,
         create_companions(VaseLook, "default")
     owner = Shirt if model is Shirt else Vase
     _after_encoding(monkeypatch, lambda: owner.objects.update(image="new.png"))
-    report = embed(model.objects.pending())
+    report = embed(model.objects.pending(), retry_delays=[])
     assert (report.embedded, report.outdated) == (0, 1)
     assert model.objects.values_list("embedding", "embedding_source").get() == (None, "")
 
@@ -272,14 +343,24 @@ def test_embed__picture_replaced_meanwhile_changes_nothing(watched, monkeypatch,
 def test_embed__marked_as_replaced_meanwhile_changes_nothing(watched, monkeypatch):
     add_shirts(1)
     _after_encoding(monkeypatch, lambda: Shirt.objects.update(embedding_source="replaced|x"))
-    assert embed(Shirt.objects.pending()).outdated == 1
+    assert embed(Shirt.objects.pending(), retry_delays=[]).outdated == 1
     assert Shirt.objects.values_list("embedding_source", flat=True).get() == "replaced|x"
+
+
+def test_embed__what_changed_meanwhile_is_embedded_by_the_next_pass(watched, monkeypatch):
+    add_shirts(1)
+    changes = ["replaced|x", "replaced|y"]
+    _after_encoding(monkeypatch, lambda: changes and Shirt.objects.update(embedding_source=changes.pop()))
+    report = embed(Shirt.objects.pending(), retry_delays=[0, 0])
+    assert (report.embedded, report.outdated) == (1, 0)
+    assert len(watched.batches) == 3
+    assert Shirt.objects.ready().count() == 1
 
 
 def test_embed__row_deleted_meanwhile_is_not_written(watched, monkeypatch):
     add_shirts(2)
     _after_encoding(monkeypatch, lambda: Shirt.objects.filter(name="0").delete())
-    report = embed(Shirt.objects.pending())
+    report = embed(Shirt.objects.pending(), retry_delays=[])
     assert (report.embedded, report.outdated) == (1, 1)
 
 
@@ -307,6 +388,150 @@ def test_writer__leaves_no_adapter_on_the_connection():
     with connection.cursor() as cursor:
         cursor.execute("SELECT embedding FROM tests_shirt")
         assert isinstance(cursor.fetchone()[0], str)
+
+
+# Claims: any number of processes, each row embedded once.
+
+
+@pytest.fixture
+def other_connection():
+    """A second session on the test's database, as another process would have it."""
+    other = connection.copy()
+    yield other
+    other.close()
+
+
+LOCK = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+
+
+def test_claim__row_of_another_process_is_left_to_it(watched, other_connection):
+    first, second = add_shirts(2)
+    with other_connection.cursor() as cursor:
+        cursor.execute(LOCK, [f"similar_products row tests_shirt {first.pk}"])
+    report = embed(Shirt.objects.pending(), retry_delays=[0])
+    assert (report.embedded, report.locked) == (1, 1)
+    assert Shirt.objects.ready().get() == second
+
+
+def test_claim__row_given_back_is_taken_by_the_next_pass(watched, other_connection, monkeypatch):
+    (row,) = add_shirts(1)
+    with other_connection.cursor() as cursor:
+        cursor.execute(LOCK, [f"similar_products row tests_shirt {row.pk}"])
+
+    def give_back(*arguments):
+        with other_connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_all()")
+
+    monkeypatch.setattr(indexing, "_sleep", give_back)
+    assert embed(Shirt.objects.pending(), retry_delays=[1]).embedded == 1
+
+
+def test_claim__row_finished_by_another_process_is_not_embedded_again(watched, monkeypatch):
+    (row,) = add_shirts(1)
+    claim = indexing._Rows._claim_page
+
+    def late(self, queryset, page, wanted):
+        keys = list(page.values_list("pk", flat=True))
+        Shirt.objects.update(embedding_source=f"watched|{row.image}")  # between the page and the claim
+        monkeypatch.setattr(indexing._Rows, "_claim_page", claim)
+        return claim(self, queryset, Shirt.objects.filter(pk__in=keys), wanted)
+
+    monkeypatch.setattr(indexing._Rows, "_claim_page", late)
+    assert embed(Shirt.objects.pending(), retry_delays=[]).done == 0
+    assert watched.batches == []
+
+
+def held_locks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
+def test_claim__is_given_back_after_success_and_failure(settings, monkeypatch):
+    add_shirts(40)
+    embed(Shirt.objects.pending(), limit=20)
+    assert held_locks() == 0
+    monkeypatch.setattr(indexing._Writer, "write", lambda self, results: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        embed(Shirt.objects.pending(), batch_size=4)
+    assert held_locks() == 0
+
+
+# A database that goes away.
+
+
+def terminate_own_backend() -> None:
+    connection.ensure_connection()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.connection.info.backend_pid])
+    other.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", ["_claim_page", "_release"])
+def test_embed__goes_on_after_the_connection_is_lost(monkeypatch, place):
+    add_shirts(10)
+    original = getattr(indexing._Rows, place)
+    lost = []
+
+    def lose(self, *arguments):
+        if len(lost) < 2:
+            lost.append(1)
+            terminate_own_backend()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(indexing._Rows, place, lose)
+    assert embed(Shirt.objects.pending(), batch_size=4).embedded == 10
+    assert Shirt.objects.ready().count() == 10
+    assert len(lost) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_embed__goes_on_after_the_connection_is_lost_while_writing(monkeypatch):
+    add_shirts(10)
+    update, lost = indexing._Writer._update, []
+
+    def lose(self, chunk):
+        if not lost:
+            lost.append(1)
+            terminate_own_backend()
+        return update(self, chunk)
+
+    monkeypatch.setattr(indexing._Writer, "_update", lose)
+    assert embed(Shirt.objects.pending(), batch_size=4).embedded == 10
+
+
+def test_with_reconnect__inside_a_transaction_tries_once():
+    from django.db import OperationalError
+
+    tries = []
+
+    def fail():
+        tries.append(1)
+        raise OperationalError("gone")
+
+    with pytest.raises(OperationalError):
+        with_reconnect("default", fail)
+    assert tries == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_reconnect__gives_up_when_the_database_stays_away(monkeypatch):
+    from django.db import OperationalError
+
+    from similar_products import reconnecting
+
+    tries = []
+
+    def fail():
+        tries.append(1)
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(reconnecting, "RECONNECT_DELAYS", (0, 0))
+    with pytest.raises(OperationalError):
+        with_reconnect("default", fail)
+    assert tries == [1, 1, 1]
 
 
 # The index.
@@ -374,10 +599,28 @@ class TestFirstFill:
         thread.join(30)
         assert has_index(Shirt, "default")
 
-    def test_build_index_raises_its_memory_for_the_build_only(self):
+    def test_build_index_raises_its_memory_for_the_build_only(self, monkeypatch):
+        add_shirts(3)
+        embed(Shirt.objects.pending())
+        monkeypatch.setattr(vector_index, "BYTES_PER_INDEXED_DIMENSION", 100_000)
+        seen = []
+        drop = vector_index.drop_index
+        monkeypatch.setattr(vector_index, "drop_index", lambda *where: seen.append(memory()) or drop(*where))
+        before = memory()
+        build_index(Shirt, "default")
+        assert seen == ["375000kB"] != [before]
+        assert memory() == before
+
+    def test_invalid_index_is_built_anew(self):
         with connection.cursor() as cursor:
-            cursor.execute("SHOW maintenance_work_mem")
-            before = cursor.fetchone()
-            build_index(Shirt, "default")
-            cursor.execute("SHOW maintenance_work_mem")
-            assert cursor.fetchone() == before
+            cursor.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shirt_9a438cef_hnsw'::regclass")
+        assert not has_index(Shirt, "default")
+        with index_after_load(Shirt, "default", 0):
+            pass
+        assert has_index(Shirt, "default")
+
+
+def memory() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW maintenance_work_mem")
+        return cursor.fetchone()[0]

@@ -4,19 +4,18 @@ import uuid
 import pytest
 from django.core import serializers
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, models, transaction
+from django.db import DataError, IntegrityError, models, transaction
 from django.test.utils import isolate_apps
 from pgvector.django import HnswIndex, VectorField
 
-from similar_products.models import VisuallySimilarModel, get_holders
+from similar_products.models import VisuallySimilarModel, get_holders, index_name
+from similar_products.vector_index import get_index
 from tests.models import (
-    CheapShirt,
     Lamp,
     LimitedEditionScreenPrintedPosterOfMuseum,
     Order,
     PrintedShirt,
     Shirt,
-    Vase,
     VaseLook,
 )
 from tests.pictures import picture_file
@@ -225,6 +224,27 @@ def test_pickle__of_an_instance_has_no_vector(shirt):
     assert_nothing_loaded(pickle.loads(pickle.dumps(Shirt.objects.get())))
 
 
+def test_bulk_create__of_a_clone_starts_without_vector(shirt):
+    clone = Shirt.objects.get()
+    clone.pk = None
+    (made,) = Shirt.objects.bulk_create([clone])
+    assert stored(made) == (None, "")
+
+
+def test_save__that_fails_leaves_a_new_instance_usable(picture):
+    unsaved = Shirt(pk=1, name="a" * 51)
+    with pytest.raises(DataError), transaction.atomic():
+        unsaved.save()
+    assert unsaved.embedding_source == ""
+
+
+def test_refresh_from_db__of_a_full_instance_does_not_keep_old_values(picture):
+    (row,) = Shirt.objects.bulk_create([Shirt(name="a")])
+    Shirt.objects.update(embedding_source="enc|a.png")
+    row.refresh_from_db()
+    assert row.embedding_source == "enc|a.png"
+
+
 # Index and constraint.
 
 
@@ -244,7 +264,12 @@ def test_own_meta__keeps_its_options_and_indexes():
 
 def test_proxy_and_child_table__have_no_index_of_their_own():
     assert not any(isinstance(index, HnswIndex) for index in PrintedShirt._meta.indexes)
-    assert get_holders() == [model for model in get_holders() if model not in (CheapShirt, PrintedShirt, Vase)]
+    assert {holder for holder in get_holders() if holder._meta.app_label == "tests"} == {
+        Shirt,
+        LimitedEditionScreenPrintedPosterOfMuseum,
+        Lamp,
+        VaseLook,
+    }
 
 
 @isolate_apps("tests")
@@ -261,6 +286,20 @@ def test_overridden_embedding__gives_the_index_its_dimensions():
     (operator_class,) = index.expressions
     assert operator_class.get_source_expressions()[0].output_field.dimensions == 256
     assert len(Rug._meta.constraints) == 2
+
+
+@isolate_apps("tests")
+def test_own_vector_index_of_a_shop__stands_beside_ours():
+    class Tile(VisuallySimilarModel):
+        image = models.ImageField()
+        text = VectorField(dimensions=3)
+
+        class Meta:
+            app_label = "tests"
+            indexes = (HnswIndex(fields=["text"], name="text_hnsw", opclasses=["vector_cosine_ops"]),)
+
+    assert [index.name for index in Tile._meta.indexes] == ["text_hnsw", index_name(Tile)]
+    assert get_index(Tile).name == index_name(Tile)
 
 
 @pytest.mark.parametrize("vector", [[0.0] * 1280, [2.0] + [0.0] * 1279])

@@ -1,13 +1,18 @@
+import re
+
 import numpy as np
 import pytest
 from django.core.exceptions import FieldDoesNotExist
+from django.core.files.storage import default_storage
 from django.db import connection, models
 from django.db.models import Count, F
 from django.test.utils import isolate_apps
 
+from similar_products.indexing import create_companions, embed
 from similar_products.models import VisuallySimilarModel
-from similar_products.query import get_placement, similar_to
-from tests.models import CheapShirt, Lamp, Order, PrintedShirt, Shirt, Vase, VaseLook
+from similar_products.query import SimilarManager, get_placement, similar_to
+from tests.models import CheapShirt, Lamp, Order, PrintedShirt, Shelf, Shirt, Vase, VaseLook
+from tests.pictures import picture_file
 
 pytestmark = pytest.mark.django_db
 
@@ -126,6 +131,18 @@ def test_similar_to__of_a_picture_name_with_the_separator():
     assert names(Shirt.objects.similar_to(first)) == ["b"]
 
 
+def test_similar_to__after_reverse_is_nearest_first_all_the_same(shirts):
+    assert names(Shirt.objects.reverse().similar_to(shirts[0])[:2]) == ["shirt 1", "shirt 2"]
+
+
+def test_similar_to__ordering_of_the_model_does_not_enter_the_subqueries(shirts):
+    assert str(Shirt.objects.similar_to(shirts[0]).query).count("ORDER BY") == 1
+
+
+def test_similar_to__orders_by_distance_and_then_key(shirts):
+    assert Shirt.objects.similar_to(shirts[0]).query.order_by == ("distance", "pk")
+
+
 def test_similar_to__proxy_and_child_table(shirts):
     printed = PrintedShirt.objects.create(name="printed", motif="cat")
     Shirt.objects.filter(pk=printed.pk).update(
@@ -188,6 +205,44 @@ def test_companion__stale_and_other_encoders_are_left_out(vases):
 def test_companion__itself_finds_companions(vases):
     found = VaseLook.objects.similar_to(vases[0].look)[:2]
     assert [row.vase.name for row in found] == ["vase 1", "vase 2"]
+
+
+def test_companion__managers_of_relations_work_as_well(vases):
+    shelf = Shelf.objects.create()
+    shelf.vases.add(*vases[2:4])
+    shelf.many_vases.add(*vases[2:])
+    assert names(shelf.vases.all()) == ["vase 3", "vase 2"]
+    assert names(shelf.vases.similar_to(vases[0])) == ["vase 2", "vase 3"]
+    assert names(shelf.many_vases.similar_to(vases[0])[:3]) == ["vase 2", "vase 3", "vase 4"]
+    (loaded,) = Shelf.objects.prefetch_related("vases", "many_vases")
+    assert len(loaded.vases.all()) == 2
+
+
+@isolate_apps("tests")
+def test_companion__whose_relation_points_to_another_field(settings):
+    class Plate(models.Model):
+        sku = models.CharField(max_length=9, unique=True)
+        image = models.ImageField(upload_to="plates")
+        objects = SimilarManager(through="look")
+
+        class Meta:
+            app_label = "tests"
+
+    class PlateLook(VisuallySimilarModel):
+        similar_image = "plate__image"
+        plate = models.OneToOneField(Plate, models.CASCADE, to_field="sku", related_name="look")
+
+        class Meta:
+            app_label = "tests"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Plate)
+        editor.create_model(PlateLook)
+    name = default_storage.save("plate.png", picture_file("red", "blue"))
+    rows = Plate.objects.bulk_create(Plate(sku=f"s{number}", image=name) for number in range(3))
+    assert create_companions(PlateLook, "default") == 3
+    assert embed(PlateLook.objects.pending()).embedded == 3
+    assert list(Plate.objects.similar_to(rows[0])) == rows[1:]
 
 
 def test_companion__states_are_asked_of_the_companion(vases):
@@ -277,13 +332,38 @@ def many_shirts() -> list[Shirt]:
         lambda rows, target: rows.similar_to(target)[24:36],
         lambda rows, target: rows.order_by("price").similar_to(target)[:12],
         lambda rows, target: rows.similar_to(target).annotate(double=F("price") * 2)[:12],
+        lambda rows, target: rows.annotate(sold=Count("orders")).similar_to(target)[:12],
+        lambda rows, target: rows.filter(pk__in=rows.similar_to(target)[:12].values("pk")),
     ],
-    ids=["plain", "filtered before", "filtered after", "joined", "offset", "ordered before", "annotated"],
+    ids=[
+        "plain",
+        "filtered before",
+        "filtered after",
+        "joined",
+        "offset",
+        "ordered before",
+        "annotated",
+        "counted",
+        "pk__in",
+    ],
 )
 def test_explain__uses_the_vector_index(many_shirts, explain, form):
     plan = explain(form(Shirt.objects.all(), many_shirts[0]))
     assert "Index Scan using shirt_9a438cef_hnsw" in plan
     assert "One-Time Filter" in plan  # the guard and the iterative scan run before, and once
+
+
+def test_explain__staleness_is_taken_for_rare(many_shirts):
+    """As a plain comparison it would be taken for true on 0.5 % of the rows, and a full scan for cheaper."""
+    plan = Shirt.objects.similar_to(many_shirts[0])[:300].explain()
+    (estimate,) = re.findall(r"Scan (?:using \w+ )?on tests_shirt  \(cost=\S+ rows=(\d+)", plan)
+    assert int(estimate) > 100
+
+
+def test_explain__without_a_vector_nothing_is_scanned(many_shirts, explain):
+    pending = Shirt.objects.create(name="pending")
+    plan = Shirt.objects.similar_to(pending)[:12].explain(analyze=True)
+    assert re.search(r"on tests_shirt .*\(never executed\)", plan)
 
 
 def test_explain__companion_uses_the_vector_index(explain):

@@ -206,6 +206,11 @@ def _import_tensorflow_hub() -> Any:
             f"TFHubEncoder needs the package {error.name}, which is not installed: run "
             "pip install 'django-similar-products[tensorflow]'."
         ) from error
+    except Exception as error:  # a broken installation raises whatever it likes
+        raise EncoderError(
+            f"TensorFlow is installed, but cannot be imported: {type(error).__name__}: {_first_line(error)} Install it "
+            "anew with pip install --force-reinstall 'django-similar-products[tensorflow]'."
+        ) from error
     os.register_at_fork(after_in_child=_mark_forked)
     return tensorflow_hub
 
@@ -242,7 +247,8 @@ def _digest(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted([folder / "saved_model.pb", *(folder / "variables").glob("variables.*")]):
         digest.update(file.name.encode())
-        digest.update(hashlib.blake2b(file.read_bytes()).digest())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "blake2b").digest())
     return digest.hexdigest()
 
 

@@ -9,7 +9,6 @@ from django.conf import settings
 from django.db import models, transaction
 from django.template.base import FilterExpression, Node, Parser, Token, token_kwargs
 from django.template.context import Context
-from django.template.loader import get_template
 
 from ..query import SimilarManager, get_placement
 
@@ -38,9 +37,16 @@ class SimilarProductsNode(Node):
         if self.name:
             context[self.name] = similar
             return ""
-        chosen = get_template(options.get("template", DEFAULT_TEMPLATE))
-        with context.push(product=product, similar_products=similar):
-            return str(chosen.render(context.flatten(), getattr(context, "request", None)))  # type: ignore[arg-type]
+        engine: Any = context.template.engine  # type: ignore[union-attr]
+        chosen = engine.get_template(options.get("template", DEFAULT_TEMPLATE))
+        try:
+            with context.push(product=product, similar_products=similar):
+                return str(chosen.render(context))
+        except Exception:
+            if settings.DEBUG:
+                raise
+            logger.exception("The products similar to %r could not be rendered.", product)
+            return ""
 
 
 @register.tag
@@ -64,7 +70,7 @@ def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
 @register.filter
 def product_picture(product: models.Model) -> Any:
     """Return the picture of a product as its file field gives it, wherever its vectors stand."""
-    placement = get_placement(type(product), _through(product))
+    placement = get_placement(product.__class__, _through(product))
     picture: Any = product
     for name in placement.product_image.split("__"):
         picture = getattr(picture, name, None)
@@ -78,7 +84,7 @@ def find_similar(product: Any, limit: Any) -> Iterable[Any]:
     transaction usable, and the result is empty.
     """
     try:
-        similar = _manager(product).similar_to(product)[: int(limit)]
+        similar = _manager(product).db_manager(hints={"instance": product}).similar_to(product)[: int(limit)]
         connection = transaction.get_connection(similar.db)
         if connection.in_atomic_block:
             with transaction.atomic(using=similar.db):
@@ -96,7 +102,7 @@ def find_similar(product: Any, limit: Any) -> Iterable[Any]:
 
 
 def _manager(product: Any) -> Any:
-    manager = getattr(type(product), "_default_manager", None)
+    manager = getattr(product.__class__, "_default_manager", None)  # of a lazy object: the class it stands for
     if not isinstance(manager, SimilarManager):
         raise TypeError(
             f"{{% similar_products %}} takes a product whose default manager is a SimilarManager, "
@@ -106,9 +112,9 @@ def _manager(product: Any) -> Any:
 
 
 def _manager_or_none(product: Any) -> Iterable[Any]:
-    manager = getattr(type(product), "_default_manager", None)
+    manager = getattr(product.__class__, "_default_manager", None)
     return manager.none() if manager else []
 
 
 def _through(product: models.Model) -> str:
-    return getattr(type(product)._default_manager, "_through", "")
+    return getattr(product.__class__._default_manager, "_through", "")
