@@ -1,16 +1,36 @@
 import io
+import struct
+import sys
 import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from django.core.files.storage import FileSystemStorage
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter
 
-from similar_products import images
+from similar_products import decoder
+from similar_products.encoders import TFHubEncoder
 from similar_products.images import TRANSIENT_CODES, ImageRejected, load_pixels, load_stored_pixels
 from tests.pictures import picture_bytes
 
 SIZE = 32
+SHARED = Path(__file__).parents[2] / "shared"
+"""Beside the repository: what is too large for it."""
+CODES = {
+    *("empty_file", "missing_file", "storage_error", "unsupported_format", "too_large_bytes", "too_many_pixels"),
+    *("bad_dimensions", "truncated", "corrupt", "decode_timeout", "decoder_crashed", "blank"),
+}
+
+
+@pytest.fixture(autouse=True)
+def options(settings) -> dict[str, object]:
+    """Give the app's settings to write into; blank pictures pass, as most of these tests draw them."""
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "REFUSE_BLANK": False}
+    return settings.SIMILAR_PRODUCTS
 
 
 def saved(image: Image.Image, format: str, **options) -> bytes:
@@ -36,9 +56,9 @@ def mean_difference(data: bytes) -> float:
     return float(np.abs(load_pixels(data, SIZE).astype(int) - plain).mean())
 
 
-def rejected(data) -> str:
+def rejected(data, *, public: bool = False) -> str:
     with pytest.raises(ImageRejected) as caught:
-        load_pixels(data, SIZE)
+        load_pixels(data, SIZE, public=public)
     assert str(caught.value).endswith(".")
     return caught.value.code
 
@@ -122,7 +142,7 @@ def test_exif_orientation__is_applied(orientation):
     exif[0x0112] = orientation
     inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     turned = photo()
-    operation = inverse.get(orientation, images._ORIENTATIONS.get(orientation))
+    operation = inverse.get(orientation, decoder._ORIENTATIONS.get(orientation))
     if operation is not None:
         turned = turned.transpose(operation)
     assert mean_difference(saved(turned, "JPEG", exif=exif, quality=98)) <= 2
@@ -162,13 +182,15 @@ def test_broken_icc_profile__falls_back_to_the_plain_conversion():
     assert difference(saved(photo(), "PNG", icc_profile=b"no profile")) == 0
 
 
-def test_large_jpeg__is_decoded_at_a_fraction_of_its_size(monkeypatch):
-    large = saved(photo().resize((3000, 2000), Image.Resampling.BICUBIC), "JPEG", quality=95)
+@pytest.mark.parametrize("size", [(3_000, 2_000), (300, 300)])
+def test_large_jpeg__is_decoded_at_a_fraction_of_its_size_but_not_too_small(monkeypatch, size):
+    large = saved(photo().resize(size, Image.Resampling.BICUBIC), "JPEG", quality=95)
     decoded = []
-    resizable = images._resizable
-    monkeypatch.setattr(images, "_resizable", lambda image: decoded.append(image.size) or resizable(image))
-    assert mean_difference(large) <= 2
-    assert max(decoded[0]) < 1000
+    resizable = decoder._resizable
+    monkeypatch.setattr(decoder, "_resizable", lambda image: decoded.append(image.size) or resizable(image))
+    load_pixels(large, SIZE)
+    assert max(decoded[0]) <= max(size) / 4
+    assert min(decoded[0]) >= SIZE * 1.5
 
 
 def test_empty_file__is_rejected():
@@ -194,23 +216,30 @@ def test_jpeg_cut_short__is_called_truncated():
 @pytest.mark.parametrize("size", [(16_385, 1), (7_100, 7_100), (49_000_000, 1)])
 def test_too_many_pixels__are_rejected_before_decoding(size):
     # A PNG's header alone: whoever decodes it finds no pixels and says something else.
-    header = saved(Image.new("1", (1, 1)), "PNG")
-    assert rejected(_with_size(header, size)) == "too_many_pixels"
+    assert rejected(png_header(*size)) == "too_many_pixels"
 
 
-def _with_size(png: bytes, size: tuple[int, int]) -> bytes:
-    import struct
-    import zlib
-
-    chunk = b"IHDR" + struct.pack(">II", *size) + png[24:29]
+def png_header(width: int, height: int) -> bytes:
+    png = saved(Image.new("1", (1, 1)), "PNG")
+    chunk = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
     return png[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
 
 
-def test_too_large_bytes__are_rejected_after_cap_plus_one(monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
-    endless = io.BytesIO(b"x" * 10_000)
-    assert rejected(endless) == "too_large_bytes"
-    assert endless.tell() == 101
+class Endless(io.RawIOBase):
+    given = 0
+
+    def read(self, size=-1):
+        self.given += min(size, 1024 * 1024)
+        return b"x" * min(size, 1024 * 1024)
+
+
+@pytest.mark.parametrize(("public", "megabytes"), [(False, 64), (True, 10)])
+def test_too_large_bytes__are_rejected_after_cap_plus_one(public, megabytes):
+    endless = Endless()
+    assert rejected(endless, public=public) == "too_large_bytes"
+    assert endless.given == megabytes * 1024 * 1024 + 1
+    with pytest.raises(ImageRejected, match=f"more than {megabytes} MB"):
+        load_pixels(b"x" * (megabytes * 1024 * 1024 + 1), SIZE, public=public)
 
 
 @pytest.mark.parametrize("raised", [ValueError, SyntaxError, RuntimeError, KeyError, IndexError, TypeError])
@@ -246,6 +275,284 @@ def test_load_pixels__in_threads_gives_the_same():
         thread.join()
     assert len(results) == 8
     assert all((result == results[0]).all() for result in results)
+
+
+# One photo in twenty encodings, seen by a real model.
+
+MODEL = SHARED / "models" / "mobilenet_v2_100_224_feature_vector"
+DOT_GAIN = 2.2
+
+
+def drawn_photo() -> Image.Image:
+    """Return 480 x 360 of soft colours, hard edges and fine grain, its four corners unlike each other."""
+    random = np.random.default_rng(5)
+    rows, columns = np.mgrid[0:360, 0:480]
+    light = 110 + columns / 4 - rows / 6
+    for cells, weight in ((3, 60), (12, 25), (60, 12)):
+        noise = Image.fromarray(random.integers(0, 256, (cells, cells), dtype=np.uint8))
+        light += (np.asarray(noise.resize((480, 360), Image.Resampling.BICUBIC)) / 255.0 - 0.5) * weight
+    tint = np.array([1.05, 1.0, 0.88])
+    image = Image.fromarray(np.clip(light[..., None] * tint, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((120, 70, 300, 310), fill=(176, 52, 40))
+    draw.rectangle((230, 180, 390, 330), fill=(34, 80, 120))
+    draw.polygon([(300, 40), (420, 150), (260, 160)], fill=(222, 190, 84))
+    draw.line([(60, 330), (440, 30)], fill=(20, 20, 20), width=6)
+    return image
+
+
+def white_around(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return the picture with all but a soft ellipse hidden by alpha, and the same laid on white."""
+    mask = ellipse(image).filter(ImageFilter.GaussianBlur(4))
+    hidden = image.copy()
+    hidden.putalpha(mask)
+    return hidden, Image.composite(image, Image.new(image.mode, image.size, "white"), mask)
+
+
+def transparent_palette(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return the picture in 255 colours and index 255 around an ellipse, and the same laid on white."""
+    mask = ellipse(image)
+    colors = image.quantize(255)
+    indexed = colors.copy()
+    indexed.putpalette([*(colors.getpalette() or []), 0, 0, 0])
+    indexed.paste(255, mask=ImageChops.invert(mask))
+    return indexed, Image.composite(colors.convert("RGB"), Image.new("RGB", image.size, "white"), mask)
+
+
+def ellipse(image: Image.Image) -> Image.Image:
+    mask = Image.new("L", image.size)
+    ImageDraw.Draw(mask).ellipse((60, 20, 420, 340), fill=255)
+    return mask
+
+
+def sixteen_bit_png(image: Image.Image) -> bytes:
+    """Return what Pillow does not write: RGB of 16 bits."""
+    values = (np.asarray(image).astype(np.uint16) * 257).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", *image.size, 16, 2, 0, 0, 0), b"IDAT" + zlib.compress(rows), b"IEND"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+
+
+def to_lab(image: Image.Image) -> Image.Image:
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    return ImageCms.applyTransform(image, transform)
+
+
+def printed(image: Image.Image) -> tuple[Image.Image, bytes]:
+    """Return the picture in CMYK for a press whose dots grow, and the ICC profile of that press.
+
+    Ink of 0..1 is printed as ``1 - (1 - ink) ** DOT_GAIN``; whoever ignores the profile sees it too pale.
+    """
+    light = np.asarray(image) / 255.0
+    inks = np.rint(255 * (1 - light ** (1 / DOT_GAIN))).astype(np.uint8)
+    cmyk = Image.merge("CMYK", [*map(Image.fromarray, np.moveaxis(inks, -1, 0).copy()), Image.new("L", image.size)])
+    levels = np.linspace(1, 0, 9)
+    c, m, y, k = np.meshgrid(levels, levels, levels, levels, indexing="ij")
+    rgb = np.rint(255 * np.stack([c * k, m * k, y * k], axis=-1)).astype(np.uint8)
+    lab = to_lab(Image.fromarray(rgb.reshape(1, -1, 3))).tobytes("raw", "LAB")
+    lab = (np.frombuffer(lab, np.uint8).reshape(-1, 3) ^ [0, 128, 128]).astype(np.uint8).tobytes()  # ICC has no sign
+    gain = np.rint(255 * (1 - (1 - np.arange(256) / 255) ** DOT_GAIN)).astype(np.uint8).tobytes()
+    identity = struct.pack(">9i", *(65_536 * int(row == column) for row in range(3) for column in range(3)))
+    tags = {
+        b"A2B0": b"mft1" + bytes(4) + bytes([4, 3, 9, 0]) + identity + gain * 4 + lab + bytes(range(256)) * 3,
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", 63_190, 65_536, 54_061),
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 6) + b"press\0" + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0",
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    header = bytearray(128)
+    header[8:12] = b"\x02\x40\0\0"
+    header[12:24] = b"prtrCMYKLab "
+    header[36:40] = b"acsp"
+    header[68:80] = struct.pack(">3i", 63_190, 65_536, 54_061)
+    header[0:4] = struct.pack(">I", start + len(body))
+    return cmyk, bytes(header) + table + body
+
+
+def encodings() -> Iterator[tuple[str, bytes, Image.Image, float]]:
+    """Yield name, file, the plain picture that it stands for, and how far its vector may lie from that one's."""
+    exact, near = 1e-5, 0.02
+    plain = drawn_photo()
+    grey = plain.convert("L")
+    hidden, on_white = white_around(plain)
+    hidden_grey, grey_on_white = white_around(grey)
+    indexed, indexed_on_white = transparent_palette(plain)
+    press, press_profile = printed(plain)
+    turned_by = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    yield "PNG of 16 bits", sixteen_bit_png(plain), plain, exact
+    yield "grey", saved(grey, "PNG"), grey, exact
+    yield "grey of 16 bits", saved(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG"), grey, exact
+    yield "palette", saved(plain.quantize(256), "PNG"), plain, near
+    yield "palette and transparency", saved(indexed, "PNG", transparency=255), indexed_on_white, near
+    yield "grey and alpha", saved(hidden_grey, "PNG"), grey_on_white, near
+    yield "alpha", saved(hidden, "PNG"), on_white, near
+    yield "CMYK", saved(plain.convert("CMYK"), "TIFF"), plain, near
+    yield "CMYK JPEG", saved(plain.convert("CMYK"), "JPEG", quality=95), plain, near
+    yield "CMYK and profile", saved(press, "TIFF", icc_profile=press_profile), plain, near
+    yield "CMYK JPEG and profile", saved(press, "JPEG", quality=95, icc_profile=press_profile), plain, near
+    yield "LAB", saved(to_lab(plain), "TIFF"), plain, near
+    yield "JPEG", saved(plain, "JPEG", quality=95), plain, near
+    yield "progressive JPEG", saved(plain, "JPEG", quality=95, progressive=True), plain, near
+    yield "WebP", saved(plain, "WEBP", quality=98), plain, near
+    yield "lossless WebP", saved(plain, "WEBP", lossless=True), plain, exact
+    yield "AVIF", saved(plain, "AVIF", quality=90), plain, near
+    yield "GIF", saved(plain, "GIF"), plain, near
+    yield "BMP", saved(plain, "BMP"), plain, exact
+    yield "TIFF", saved(plain, "TIFF", compression="tiff_lzw"), plain, exact
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        undo = turned_by.get(orientation, decoder._ORIENTATIONS.get(orientation))
+        turned = plain if undo is None else plain.transpose(undo)
+        yield f"orientation {orientation}", saved(turned, "JPEG", quality=95, exif=exif), plain, near
+
+
+@pytest.mark.skipif(not MODEL.is_dir(), reason="there is no model in ../shared/models")
+def test_one_photo_in_all_encodings__has_one_vector():
+    encoder = TFHubEncoder(MODEL)
+    names, files, plain, allowed = zip(*encodings(), strict=True)
+    seen = encoder.encode(np.stack([load_pixels(data, 224) for data in files]))
+    expected = encoder.encode(np.stack([load_pixels(saved(image, "PNG"), 224) for image in plain]))
+    distances = 1 - (seen * expected).sum(axis=1)
+    far = {
+        name: float(distance) for name, distance, most in zip(names, distances, allowed, strict=True) if distance > most
+    }
+    assert len(names) >= 20
+    assert not far
+
+
+# One colour.
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("isolated", [False, True])
+def test_blank_picture__is_rejected(options, format, isolated):
+    options |= {"REFUSE_BLANK": True, "ISOLATE_DECODER": isolated}
+    assert rejected(saved(Image.new("RGB", (300, 200), "tan"), format)) == "blank"
+
+
+def test_blank_picture__is_rejected_in_spite_of_grain(options):
+    options["REFUSE_BLANK"] = True
+    grain = np.random.default_rng(3).integers(126, 131, (64, 64, 3), dtype=np.uint8)
+    data = saved(Image.fromarray(grain), "PNG")
+    assert rejected(data) == "blank"
+    options["REFUSE_BLANK"] = False
+    assert np.ptp(load_pixels(data, SIZE)) >= 2
+
+
+def test_nothing_but_transparency__is_blank(options):
+    options["REFUSE_BLANK"] = True
+    hidden = photo().convert("RGBA")
+    hidden.putalpha(0)
+    assert rejected(saved(hidden, "PNG")) == "blank"
+
+
+def test_pale_picture__is_not_blank(options):
+    options["REFUSE_BLANK"] = True
+    pale = Image.new("RGB", (300, 200), (255, 255, 255))
+    pale.paste((255, 255, 240), (140, 90, 160, 110))
+    assert load_pixels(saved(pale, "JPEG"), SIZE).shape == (SIZE, SIZE, 3)
+
+
+def test_blank_picture__is_refused_by_default_and_let_in_by_the_setting(options):
+    data = picture_bytes("tan")
+    assert load_pixels(data, SIZE).shape == (SIZE, SIZE, 3)
+    del options["REFUSE_BLANK"]
+    with pytest.raises(ImageRejected) as caught:
+        load_pixels(data, SIZE)
+    assert str(caught.value) == "The picture has one colour only, as a placeholder for a missing photo has."
+
+
+# What anybody may send, and the process that decodes it.
+
+
+@pytest.fixture
+def pool(monkeypatch) -> Iterator[decoder._Pool]:
+    pool = decoder._Pool()
+    monkeypatch.setattr(decoder, "_pool", pool)
+    yield pool
+    pool.close()
+
+
+@pytest.mark.parametrize(
+    ("isolate", "public", "processes"), [(False, False, 0), (True, False, 1), (False, True, 1), (True, True, 1)]
+)
+def test_decoder_process__is_for_the_public_and_by_setting(options, pool, isolate, public, processes):
+    options["ISOLATE_DECODER"] = isolate
+    data = saved(photo(), "JPEG")
+    assert (
+        load_pixels(data, SIZE, public=public)
+        == np.frombuffer(decoder.decode(data, SIZE, decoder.CATALOGUE), np.uint8).reshape(SIZE, SIZE, 3)
+    ).all()
+    assert len(pool.idle) == processes
+
+
+@pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF"])
+def test_public__may_send_the_formats_of_the_web(format):
+    assert load_pixels(saved(photo(), format), SIZE, public=True).shape == (SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("format", ["BMP", "TIFF"])
+def test_public__may_send_no_others(format):
+    with pytest.raises(ImageRejected) as caught:
+        load_pixels(saved(photo(), format), SIZE, public=True)
+    assert caught.value.code == "unsupported_format"
+    assert str(caught.value) == ("The file is not a picture that can be read; valid are JPEG, PNG, WebP, GIF and AVIF.")
+
+
+def test_public__may_send_half_the_pixels():
+    assert rejected(png_header(5_001, 5_000), public=True) == "too_many_pixels"
+    assert rejected(png_header(5_000, 5_000), public=True) != "too_many_pixels"
+    assert rejected(png_header(5_001, 5_000)) != "too_many_pixels"
+
+
+def test_decoder_that_cannot_be_started__is_no_failure_of_the_picture(options, pool, monkeypatch, tmp_path):
+    options["ISOLATE_DECODER"] = True
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert rejected(picture_bytes("red")) in TRANSIENT_CODES
+
+
+@pytest.mark.skipif(not (SHARED / "odd_images").is_dir(), reason="there is no ../shared/odd_images")
+@pytest.mark.filterwarnings("ignore")  # Pillow has much to say
+def test_odd_pictures__are_ready_or_failed_with_a_code(options, pool):
+    """Damaged files of all formats, in the decoder process and here: no crash, no hang, and no difference."""
+    files = sorted(path for path in (SHARED / "odd_images").rglob("*") if path.is_file())
+    assert len(files) > 1_000
+    slowest, memory, outcomes = 0.0, 0, []
+    for isolated in (True, False):
+        options |= {"REFUSE_BLANK": True, "ISOLATE_DECODER": isolated}
+        codes = []
+        for path in files:
+            started = time.monotonic()
+            try:
+                codes.append(load_pixels(path.read_bytes(), 64).tobytes())
+            except ImageRejected as rejected:
+                codes.append(rejected.code)
+            slowest = max(slowest, time.monotonic() - started)
+            memory = max([memory, *(_peak_memory(process.pid) for process in pool.idle)])
+        outcomes.append(codes)
+    isolated, here = outcomes
+    failed = {code for code in isolated if isinstance(code, str)}
+    assert failed <= CODES - {"decode_timeout", "decoder_crashed"}
+    assert isolated == here
+    assert slowest < 2
+    assert memory <= 512 * 1024 * 1024
+    assert sum(isinstance(code, bytes) for code in isolated) > 300
+
+
+def _peak_memory(pid: int) -> int:
+    """Return the most bytes of address space that the process had, or 0 where the system does not tell."""
+    status = Path("/proc", str(pid), "status")
+    if not status.exists():
+        return 0
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines["VmPeak"].split()[0]) * 1024
 
 
 # From a storage.
