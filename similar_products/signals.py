@@ -1,25 +1,26 @@
-"""Saving a new picture embeds it after the transaction commits. Connected by ``SimilarProductsConfig.ready``.
+"""Saving a new picture has it embedded after the transaction commits. Connected by ``SimilarProductsConfig.ready``.
 
 What signals cannot see (``bulk_create``, ``update``, fixtures, a crash between commit and callback) needs no
 mending here: it shows as pending by its columns, and the next ``embed_products`` finds it.
 """
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist
 from django.core.files import File
+from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
 from django.db import models, transaction
+from django.db.models import FileField
 from django.db.models.signals import post_init, post_save, pre_save
+from django.utils.module_loading import import_string
 
+from . import tasks
 from .conf import get_settings
-from .indexing import create_companions, embed
-from .models import VisuallySimilarModel, get_holders
-from .query import SOURCE_SEPARATOR, picture_field
+from .models import VisuallySimilarModel
+from .query import SOURCE_SEPARATOR
 
 logger = logging.getLogger(__name__)
 
@@ -29,91 +30,148 @@ def connect() -> None:
 
     Signals are sent by the very class that is saved, so each class of the family is connected by itself.
     """
-    for holder in get_holders():
-        try:
-            picture = picture_field(holder)
-        except FieldDoesNotExist:
-            continue  # reported by a check, which a crash here would keep from running
+    for picture, holders in tasks.get_pictures().items():
         for sender in apps.get_models():
             if issubclass(sender, picture.model):
                 for signal, receiver in (
-                    (post_init, remember_picture),
-                    (pre_save, notice_new_bytes),
-                    (post_save, ask_for_embedding),
+                    (post_init, partial(remember_picture, image=picture.attname)),
+                    (pre_save, partial(notice_assigned, picture=picture)),
+                    (post_save, partial(ask_for_embedding, picture=picture, holders=holders)),
                 ):
                     signal.connect(
-                        partial(receiver, image=picture.attname, holder=holder),
+                        receiver,
                         sender=sender,
                         weak=False,
-                        dispatch_uid=f"similar_products {holder._meta.label} {receiver.__name__}",
+                        dispatch_uid=f"similar_products {picture} {receiver.func.__name__}",
                     )
 
 
-@dataclass(slots=True)
-class _Memory:
-    """What is known of the picture of one instance between its loading and its saving."""
-
-    loaded: str | None = None
-    has_new_bytes: bool = False
+# What is known of a picture between the loading and the saving of its instance stands on the instance's state,
+# which is no field, is not compared, and goes with the instance wherever it goes, into a cache's pickle as well.
 
 
-def remember_picture(instance: models.Model, *, image: str, holder: type[VisuallySimilarModel], **kwargs: Any) -> None:
+def _loaded(image: str) -> str:
+    return f"similar_products {image} loaded"
+
+
+def _assigned(image: str) -> str:
+    return f"similar_products {image} assigned"
+
+
+def remember_picture(instance: models.Model, *, image: str, **kwargs: Any) -> None:
     """Keep the picture's name as it was loaded, so that a later save can tell without a query."""
     if image in instance.__dict__:
-        _memory(instance, holder).loaded = str(instance.__dict__[image] or "")
+        instance._state.__dict__[_loaded(image)] = _name(instance.__dict__[image])
 
 
-def notice_new_bytes(instance: models.Model, *, image: str, holder: type[VisuallySimilarModel], **kwargs: Any) -> None:
-    """Note an uploaded file that this save is about to store, maybe under the name of the old one."""
-    file = instance.__dict__.get(image)  # a name, a file of the field, or any file just assigned
-    _memory(instance, holder).has_new_bytes = isinstance(file, File) and not getattr(file, "_committed", False)
+def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
+    """Note what was assigned to the picture since it was loaded: ``"bytes"``, a ``"name"`` alone, or nothing.
+
+    A file just assigned is not committed yet, and says so. ``instance.image.save(name, file)`` stores the file
+    itself and leaves nothing but the name behind, as a bare string; so does ``instance.image =
+    storage.save(name, file)``. That string is another object than the one the instance was loaded with: the
+    name goes through ``os.path.normpath``, which makes a new one. The loaded string itself stays in its place
+    until something is assigned, alone or as ``name`` of the file that reading the attribute wraps around it. So
+    a bare string that is not the loaded object was assigned since. ``refresh_from_db`` and a deferred field
+    that is read bring a whole committed file, never a bare string.
+
+    A name assigned by hand looks the same. It means new bytes where the storage may have overwritten them; a
+    storage that keeps names apart gives another name to other bytes, as long as the old ones are there.
+    """
+    state = instance._state.__dict__
+    image = picture.attname
+    value = instance.__dict__.get(image)
+    if instance._state.adding:
+        state.pop(_loaded(image), None)  # made by hand: nothing was loaded
+    elif value and _loaded(image) not in state and getattr(value, "_committed", False):
+        state[_loaded(image)] = _name(value)  # deferred, then read
+    if isinstance(value, File):
+        state[_assigned(image)] = "" if getattr(value, "_committed", False) else "bytes"
+    elif value is state.get(_loaded(image)):
+        state[_assigned(image)] = ""
+    else:
+        state[_assigned(image)] = "name" if _keeps_names_apart(picture.storage) else "bytes"
 
 
 def ask_for_embedding(
     instance: models.Model,
     *,
-    image: str,
-    holder: type[VisuallySimilarModel],
+    picture: FileField,
+    holders: list[type[VisuallySimilarModel]],
     created: bool,
     using: str,
     raw: bool = False,
     update_fields: frozenset[str] | None = None,
     **kwargs: Any,
 ) -> None:
-    """After a save that brought a picture: have it embedded when the transaction has committed."""
+    """After a save that brought a picture: have it embedded when the transaction has committed.
+
+    Within the transaction the rows become pending. A picture that was taken away takes its vector along. Either
+    costs one UPDATE of each model that keeps vectors; a new product costs none.
+    """
+    image, state = picture.attname, instance._state.__dict__
     if raw or image not in instance.__dict__ or (update_fields is not None and image not in update_fields):
         return
-    memory = _memory(instance, holder)
-    name = str(instance.__dict__[image] or "")
-    before, memory.loaded = (None if created else memory.loaded), name
-    if not name or (name == before and not memory.has_new_bytes):
+    name = _name(instance.__dict__[image])
+    before = None if created else state.get(_loaded(image))  # None: not known
+    assigned = state.pop(_assigned(image), "")
+    state[_loaded(image)] = name
+    if created and not name:
         return
-    if name == before:
-        # The same name as before says "ready"; a marker of its own says otherwise, and makes a vector of the
-        # old bytes that is being written right now come too late.
-        rows = holder._base_manager.using(using).filter(**{_owner(holder): instance.pk})
-        rows.update(embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}")
-    transaction.on_commit(partial(embed_after_commit, holder, instance.pk, using), using=using, robust=True)
-
-
-def _memory(instance: models.Model, holder: type[VisuallySimilarModel]) -> _Memory:
-    # On the state, which is no field, is not compared and goes with the instance wherever it goes.
-    memories: dict[str, _Memory] = instance._state.__dict__.setdefault("similar_products", {})
-    return memories.setdefault(holder._meta.label, _Memory())
-
-
-def embed_after_commit(holder: type[VisuallySimilarModel], owner_pk: Any, using: str) -> None:
-    """Embed the rows of one product; a failure is logged, the row stays pending, the save has succeeded."""
+    if name == before and not (name and assigned == "bytes"):
+        return
+    key = getattr(instance, picture.model._meta.pk.attname)
+    if not name:
+        for holder in holders:
+            tasks.rows_of_product(holder, key, using).update(embedding=None, embedding_source="", embedding_error="")
+        return
+    if assigned and not created:
+        # The name may be one that the row's source names already: the same as before, or an older one that came
+        # free. A marker of its own says "pending", and makes a vector that is being written right now come late.
+        for holder in holders:
+            tasks.rows_of_product(holder, key, using).update(
+                embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"
+            )
+    pk = picture.model._meta.pk.value_to_string(instance)
+    callback = partial(embed_after_commit, picture.model._meta.label, pk, using)
     try:
-        if get_settings().embed_on_save == "off":
-            return
-        create_companions(holder, using, pk=owner_pk)
-        rows: Any = holder._base_manager.using(using)
-        embed(rows.pending().filter(**{_owner(holder): owner_pk}))
+        transaction.on_commit(callback, using=using, robust=True)
+    except transaction.TransactionManagementError:
+        logger.warning(
+            "%s of %s was not embedded; it stays pending: with autocommit switched off by hand nobody says when "
+            "it is committed.",
+            picture.model._meta.label,
+            pk,
+        )
+
+
+def embed_after_commit(model_label: str, pk: str, using: str) -> None:
+    """Embed one product or hand it to the queue, as ``EMBED_ON_SAVE`` says.
+
+    A failure is logged, the row stays pending, the save has succeeded.
+    """
+    try:
+        embed_on_save = get_settings().embed_on_save
+        if embed_on_save == "inline":
+            # Whoever saves is waiting for us, so nothing is waited for here.
+            tasks.embed_product(model_label, pk, using, retry_delays=())
+        elif embed_on_save == "tasks":
+            tasks.embed_product_task.enqueue(model_label, pk, using)
+        elif embed_on_save != "off":
+            import_string(embed_on_save)(model_label, pk, using)
     except Exception:
-        logger.exception("%s of %s was not embedded; it stays pending.", holder._meta.label, owner_pk)
+        logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
 
 
-def _owner(holder: type[VisuallySimilarModel]) -> str:
-    """Return the path from the holder to the model that owns the picture."""
-    return holder.similar_image.rpartition("__")[0] or "pk"
+def _name(value: Any) -> str:
+    """Return the very string that is the picture's name, in a file or alone; '' where there is none."""
+    return getattr(value, "name", value) or ""
+
+
+def _keeps_names_apart(storage: Storage) -> bool:
+    """Return whether ``storage`` is known never to store a file under a name that is taken."""
+    return (
+        isinstance(storage, FileSystemStorage | InMemoryStorage)
+        and storage.__class__.get_available_name is Storage.get_available_name
+        and not getattr(storage, "_allow_overwrite", False)
+    )

@@ -1,16 +1,27 @@
 """What a save does, and what it does not do, with a real commit where the commit is the subject."""
 
+import copy
 import logging
+import pickle
 
 import pytest
 from django.core import serializers
-from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage, default_storage
 from django.db import connections, transaction
+from django.db.models.signals import post_save
+from django.forms import modelform_factory
 
 from similar_products import signals
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
-from similar_products.indexing import embed
-from tests.models import CheapShirt, Lamp, PrintedShirt, Shirt, Vase, VaseLook
+from tests.models import (
+    CheapShirt,
+    Lamp,
+    LimitedEditionScreenPrintedPosterOfMuseum,
+    PrintedShirt,
+    Shirt,
+    Vase,
+    VaseLook,
+)
 from tests.pictures import picture_file
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,72 +76,333 @@ def test_save__of_a_name_in_the_storage_embeds_it(picture):
     row = Shirt.objects.create(name="a", image=picture)
     row.image = default_storage.save("shirts/named.png", picture_file("white"))
     row.save()
-    assert source().endswith("named.png")
+    assert source().endswith(f"|{row.image.name}")
 
 
 @pytest.fixture
-def overwriting_storage(settings):
+def asked(monkeypatch) -> list[tuple[str, str, str]]:
+    """Holds what would have been embedded after each commit."""
+    calls: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(signals, "embed_after_commit", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+@pytest.fixture(params=[(Shirt, Shirt), (Vase, VaseLook)], ids=["product", "companion"])
+def placement(request):
+    """Gives the model that is saved and the model that keeps its vectors."""
+    return request.param
+
+
+@pytest.fixture
+def overwriting_storage(settings, monkeypatch):
     """Keeps the name and replaces the bytes, as S3 does unless told otherwise."""
-    field = Shirt._meta.get_field("image")
-    before = field.storage
-    field.storage = FileSystemStorage(location=settings.MEDIA_ROOT, allow_overwrite=True)
-    yield
-    field.storage = before
+    storage = FileSystemStorage(location=settings.MEDIA_ROOT, allow_overwrite=True)
+    for model in (Shirt, Vase):
+        monkeypatch.setattr(model._meta.get_field("image"), "storage", storage)
+    return storage
 
 
-@pytest.mark.usefixtures("overwriting_storage")
-def test_save__of_new_bytes_under_the_old_name_embeds_them():
-    row = Shirt.objects.create(name="a", image=picture_file("red", name="same.png"))
-    before, name = vector(), row.image.name
+@pytest.fixture
+def ready(placement, overwriting_storage):
+    """Gives the key of a row of either placement that is ready, its picture named same.png."""
+    model, holder = placement
+    row = model.objects.create(name="a", image=picture_file("red", name="same.png"))
+    assert holder.objects.ready().count() == 1
+    return row.pk
+
+
+def by_assigning_a_file(row) -> None:
     row.image = picture_file("white", name="same.png")
     row.save()
-    assert row.image.name == name
-    assert Shirt.objects.ready().count() == 1
-    assert vector() != before
 
 
-@pytest.mark.usefixtures("overwriting_storage")
-def test_save__of_new_bytes_under_the_old_name_is_pending_within_the_transaction(settings):
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
-    row = Shirt.objects.create(name="a", image=picture_file("red", name="same.png"))
-    embed(Shirt.objects.pending())
-    assert Shirt.objects.ready().count() == 1
-    row.image = picture_file("white", name="same.png")
+def by_its_field(row) -> None:
+    row.image.save("same.png", picture_file("white"))
+
+
+def by_its_field_unsaved(row) -> None:
+    row.image.save("same.png", picture_file("white"), save=False)
     row.save()
-    assert Shirt.objects.pending().count() == 1
-    assert source().startswith("replaced|")
 
 
-def test_save__without_a_new_picture_adds_no_query(picture, django_assert_num_queries, monkeypatch):
-    Shirt.objects.create(name="a", image=picture)
-    asked = []
-    monkeypatch.setattr(signals, "embed_after_commit", lambda *arguments: asked.append(arguments))
-    row = Shirt.objects.get()
-    row.name = "b"
+def by_the_storage(row) -> None:
+    row.image = row.image.storage.save(row.image.name, picture_file("white"))
+    row.save()
+
+
+def after_get(model, pk):
+    return model.objects.get(pk=pk)
+
+
+def after_reading_the_picture(model, pk):
+    row = model.objects.get(pk=pk)
+    assert row.image.size
+    return row
+
+
+def after_refresh(model, pk):
+    row = model.objects.get(pk=pk)
+    row.refresh_from_db()
+    return row
+
+
+def after_defer(model, pk):
+    return model.objects.only("name").get(pk=pk)
+
+
+def after_pickle(model, pk):
+    return pickle.loads(pickle.dumps(model.objects.get(pk=pk)))
+
+
+def after_copy(model, pk):
+    return copy.deepcopy(copy.copy(model.objects.get(pk=pk)))
+
+
+def after_save(model, pk):
+    row = model.objects.get(pk=pk)
+    row.save()
+    return row
+
+
+def after_form(model, pk):
+    """A form without a file hands back the file that the instance has."""
+    row = model.objects.get(pk=pk)
+    form = modelform_factory(model, fields=["name", "image"])({"name": "b"}, instance=row)
+    assert form.is_valid(), form.errors
+    return row
+
+
+WAYS_TO_LOAD = [
+    after_get,
+    after_reading_the_picture,
+    after_refresh,
+    after_defer,
+    after_pickle,
+    after_copy,
+    after_save,
+    after_form,
+]
+
+
+@pytest.mark.parametrize("load", WAYS_TO_LOAD)
+def test_save__of_new_bytes_under_the_old_name_embeds_them(placement, ready, load):
+    model, holder = placement
+    rows = holder.objects.values_list("embedding", "embedding_source")
+    (red, source), name = rows.get(), model.objects.get().image.name
+    for replace in (by_assigning_a_file, by_its_field, by_its_field_unsaved, by_the_storage):
+        holder.objects.update(embedding=red)
+        replace(load(model, ready))
+        assert model.objects.get().image.name == name
+        white, source_after = rows.get()
+        assert source_after == source
+        assert white != red, replace
+
+
+def test_save__of_new_bytes_right_after_creating_embeds_them(placement, overwriting_storage):
+    model, holder = placement
+    row = model.objects.create(name="a", image=picture_file("red", name="same.png"))
+    before = holder.objects.values_list("embedding", flat=True).get()
+    by_its_field(row)
+    assert holder.objects.values_list("embedding", flat=True).get() != before
+
+
+def test_save__of_new_bytes_under_the_old_name_is_pending_within_the_transaction(placement, ready, asked):
+    model, holder = placement
+    with transaction.atomic():
+        by_its_field(model.objects.get())
+        assert holder.objects.pending().count() == 1
+        assert holder.objects.values_list("embedding_source", flat=True).get().startswith("replaced|")
+        transaction.set_rollback(True)
+    assert holder.objects.ready().count() == 1
+    assert asked == []
+
+
+@pytest.mark.parametrize("load", WAYS_TO_LOAD)
+def test_save__of_the_same_picture_adds_no_query(placement, ready, asked, django_assert_num_queries, load):
+    model, _ = placement
+    row = load(model, ready)
+    if load is after_defer:
+        assert row.image.name
     with django_assert_num_queries(1):
         row.save()
     with django_assert_num_queries(1):
-        row.save(update_fields=["price"])
-    row = Shirt.objects.only("name").get()
+        row.save(update_fields=["name"])
+    assert asked == []
+
+
+def test_save__of_the_same_name_as_text_adds_no_query_where_the_storage_keeps_names_apart(
+    placement, asked, django_assert_num_queries
+):
+    """An import of texts, picture names among them, must not embed the catalogue anew."""
+    model, _ = placement
+    name = model.objects.create(name="a", image=picture_file("red")).image.name
+    asked.clear()
+    row = model.objects.get()
+    row.image = "/".join(name.split("/"))
     with django_assert_num_queries(1):
         row.save()
     assert asked == []
 
 
-def test_save__with_a_new_picture_adds_no_query_before_the_commit(picture, django_assert_num_queries):
-    row = Shirt.objects.create(name="a")
-    with transaction.atomic(), django_assert_num_queries(1):
-        row.image = picture
+class OverwriteStorage(FileSystemStorage):
+    """As shops have written it for years."""
+
+    def get_available_name(self, name, max_length=None):
+        self.delete(name)
+        return name
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        (default_storage, True),
+        (FileSystemStorage(), True),
+        (InMemoryStorage(), True),
+        (FileSystemStorage(allow_overwrite=True), False),
+        (OverwriteStorage(), False),
+        (Storage(), False),
+    ],
+)
+def test_keeps_names_apart__only_where_that_is_known(storage, expected):
+    assert signals._keeps_names_apart(storage) is expected
+
+
+def test_save__without_a_new_picture_adds_no_query(placement, picture, asked, django_assert_num_queries):
+    model, _ = placement
+    model.objects.create(name="a", image=picture)
+    asked.clear()
+    row = model.objects.get()
+    row.name = "b"
+    with django_assert_num_queries(1):
         row.save()
+    with django_assert_num_queries(1):
+        row.save(update_fields=["name"])
+    row = model.objects.only("name").get()
+    with django_assert_num_queries(1):
+        row.save()
+    assert asked == []
 
 
-def test_save__with_update_fields_without_the_picture_is_skipped(picture):
-    row = Shirt.objects.create(name="a")
-    row.image = picture
-    row.save(update_fields=["name"])
-    assert not Shirt.objects.with_picture().exists()
+@pytest.mark.usefixtures("overwriting_storage")
+def test_save__of_a_name_that_an_older_picture_had_is_pending(settings):
+    """The source still names the first picture, whose name came free: nothing but a marker tells them apart."""
+    row = Shirt.objects.create(name="a", image=picture_file("red", name="again.png"))
+    first = row.image.name
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
+    row.image.storage.delete(first)
+    row.image = picture_file("lime", name="between.png")
+    row.save()
+    row.image = picture_file("blue", name="again.png")
+    row.save()
+    assert row.image.name == first
+    assert Shirt.objects.pending().count() == 1
+
+
+def test_save__of_a_new_row_adds_no_query_before_the_commit(placement, django_assert_num_queries):
+    model, _ = placement
+    for image in (picture_file("red"), "same.png"):
+        with transaction.atomic(), django_assert_num_queries(1):
+            model.objects.create(name="a", image=image)
+
+
+def test_save__without_any_picture_adds_no_query(placement, asked, django_assert_num_queries):
+    model, _ = placement
+    with django_assert_num_queries(1):
+        created = model.objects.create(name="a")
+    for row in (created, model.objects.get()):
+        with django_assert_num_queries(1):
+            row.save()
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("change", "extra"),
+    [
+        (lambda row: setattr(row, "image", picture_file("white", name="other.png")), 1),
+        (lambda row: setattr(row, "image", picture_file("white", name="same.png")), 1),
+        (lambda row: row.image.save("same.png", picture_file("white"), save=False), 1),
+        (lambda row: setattr(row, "image", ""), 1),
+    ],
+    ids=["new name", "new bytes", "new bytes by the field", "removed"],
+)
+@pytest.mark.parametrize("load", [after_get, after_defer])
+def test_save__with_a_new_picture_adds_one_query_at_most(
+    placement, ready, asked, django_assert_num_queries, change, extra, load
+):
+    model, _ = placement
+    row = load(model, ready)
+    with transaction.atomic():
+        change(row)
+        if load is after_defer:
+            extra = 1  # whether the name is the old one is not known
+        with django_assert_num_queries(1 + extra):
+            row.save()
+
+
+# A picture that is taken away.
+
+
+def by_assigning_nothing(row) -> None:
+    row.image = ""
+    row.save()
+
+
+def by_deleting_the_file(row) -> None:
+    row.image.delete()
+
+
+def by_a_form(row) -> None:
+    form = modelform_factory(type(row), fields=["name", "image"])({"name": "b", "image-clear": "on"}, instance=row)
+    form.save()
+
+
+@pytest.mark.parametrize("load", [after_get, after_reading_the_picture, after_defer])
+def test_save__of_a_removed_picture_clears_the_vector_in_the_same_transaction(placement, ready, asked, load):
+    model, holder = placement
+    columns = holder.objects.values_list("embedding", "embedding_source", "embedding_error")
+    for remove in (by_assigning_nothing, by_a_form, by_deleting_the_file):
+        with transaction.atomic():
+            remove(load(model, ready))
+            assert columns.get() == (None, "", ""), remove
+            transaction.set_rollback(True)
+        assert columns.get()[0] is not None
+    assert asked == []
+
+
+def test_save__of_a_removed_picture_clears_the_error(placement, asked):
+    model, holder = placement
+    row = model.objects.create(name="a", image="gone.png")
+    signals.tasks.embed_product(model._meta.label, str(row.pk))
+    assert holder.objects.failed().count() == 1
+    by_assigning_nothing(row)
+    assert holder.objects.values_list("embedding_error", "embedding_source").get() == ("", "")
+
+
+def test_save__of_a_picture_after_its_removal_embeds_it(placement, ready):
+    model, holder = placement
+    row = model.objects.get()
+    row.image.delete()
+    row.image.save("same.png", picture_file("white"))
+    assert holder.objects.ready().count() == 1
+
+
+# What is saved, and what is asked for.
+
+
+@pytest.mark.parametrize("image", ["", "shirts/other.png"])
+def test_save__with_update_fields_without_the_picture_is_skipped(
+    placement, ready, asked, django_assert_num_queries, image
+):
+    model, holder = placement
+    row = model.objects.get()
+    row.image = image
+    with django_assert_num_queries(1):
+        row.save(update_fields=["name"])
+    assert asked == []
+    assert holder.objects.ready().count() == 1
     row.save(update_fields=["image"])
-    assert Shirt.objects.ready().count() == 1
+    assert asked == ([(model._meta.label, str(ready), "default")] if image else [])
+    assert holder.objects.ready().count() == 0
 
 
 def test_save__of_a_fixture_is_skipped(picture):
@@ -166,14 +438,6 @@ def test_save__of_a_product_with_companion_makes_and_embeds_the_companion(pictur
     assert VaseLook.objects.count() == 1
 
 
-def test_save__without_a_new_picture_leaves_the_companion_alone(picture, django_assert_num_queries):
-    Vase.objects.create(name="a", image=picture)
-    row = Vase.objects.get()
-    row.stock = 9
-    with django_assert_num_queries(1):
-        row.save()
-
-
 def test_save__switched_off_leaves_the_row_pending(settings, picture):
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     Shirt.objects.create(name="a", image=picture)
@@ -204,11 +468,34 @@ def test_save__succeeds_when_embedding_fails(monkeypatch, picture, caplog, error
     assert record.getMessage() == f"tests.Shirt of {row.pk} was not embedded; it stays pending."
 
 
-@pytest.mark.parametrize("mistake", [{"ENCODER": {"BACKEND": "nowhere.Encoder"}}, {"UNKNOWN": 1}])
+@pytest.mark.parametrize(
+    "mistake", [{"ENCODER": {"BACKEND": "nowhere.Encoder"}}, {"UNKNOWN": 1}, {"EMBED_ON_SAVE": "nowhere.enqueue"}]
+)
 def test_save__succeeds_when_the_settings_have_a_mistake(settings, picture, mistake):
     settings.SIMILAR_PRODUCTS = mistake
     Shirt.objects.create(name="a", image=picture)
     assert Shirt.objects.count() == 1
+
+
+def test_save__of_a_row_made_by_hand_with_the_key_of_another_embeds_it(placement, picture):
+    model, holder = placement
+    row = model.objects.create(name="a", image=picture)
+    name = default_storage.save("named.png", picture_file("white"))
+    model(pk=row.pk, name="b", image=name).save()
+    assert holder.objects.values_list("embedding_source", flat=True).get().endswith(f"|{name}")
+
+
+def test_save__of_a_copy_is_not_mistaken_for_the_original(picture, asked):
+    Shirt.objects.create(name="a", image=picture)
+    row = Shirt.objects.get()
+    clone = copy.copy(row)
+    clone.pk, clone._state.adding = None, True
+    clone.image = "other.png"
+    clone.save()
+    asked.clear()
+    row.image = "other.png"
+    row.save()
+    assert asked == [("tests.Shirt", str(row.pk), "default")]
 
 
 def test_save__of_a_clone_embeds_the_clone(picture):
@@ -237,3 +524,139 @@ def test_save__in_another_thread_uses_its_own_connection(picture):
     thread.start()
     thread.join()
     assert Shirt.objects.ready().count() == 1
+
+
+# Who is asked.
+
+
+def test_save__asks_by_the_model_of_the_picture_and_a_key_as_text(asked, picture):
+    CheapShirt.objects.create(name="a", image=picture)
+    PrintedShirt.objects.create(name="b", motif="cat", image=picture)
+    Lamp.embeddings.create(code="c/1", image=picture)
+    poster = LimitedEditionScreenPrintedPosterOfMuseum.objects.create(scan=picture)
+    vase = Vase.objects.create(name="d", image=picture)
+    first, second = Shirt.objects.order_by("name").values_list("pk", flat=True)
+    assert asked == [
+        ("tests.Shirt", str(first), "default"),
+        ("tests.Shirt", str(second), "default"),
+        ("tests.Lamp", "c/1", "default"),
+        ("tests.LimitedEditionScreenPrintedPosterOfMuseum", str(poster.pk), "default"),
+        ("tests.Vase", str(vase.pk), "default"),
+    ]
+
+
+def test_save__into_another_database_asks_there(monkeypatch, picture):
+    """The one database of the tests has one alias, so the signal is sent by hand."""
+    row = Shirt.objects.create(name="a")
+    row.image.save("a.png", picture, save=False)
+    asked = []
+    monkeypatch.setattr(transaction, "on_commit", lambda callback, **options: asked.append((callback, options)))
+    post_save.send(Shirt, instance=row, created=True, raw=False, using="archive", update_fields=None)
+    ((callback, options),) = asked
+    assert options == {"using": "archive", "robust": True}
+    assert callback.args == ("tests.Shirt", str(row.pk), "archive")
+
+
+queued: list[tuple[str, str, str]] = []
+
+
+def enqueue(model_label: str, pk: str, using: str) -> None:
+    queued.append((model_label, pk, using))
+
+
+def fail_to_enqueue(model_label: str, pk: str, using: str) -> None:
+    raise ConnectionError("the queue is down")
+
+
+def embed_on_save(settings, value: str) -> None:
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": value}
+
+
+@pytest.fixture
+def no_encoding(monkeypatch):
+    """Fails the test where a picture is embedded by the process that saves."""
+
+    def encode(self, pixels):
+        raise AssertionError("embedded inline")
+
+    monkeypatch.setattr(ColorHistogramEncoder, "encode", encode)
+
+
+@pytest.mark.usefixtures("no_encoding")
+def test_save__hands_its_key_to_the_function_in_the_settings_after_the_commit(settings, picture, caplog):
+    queued.clear()
+    embed_on_save(settings, "tests.test_signals.enqueue")
+    with transaction.atomic():
+        row = Shirt.objects.create(name="a", image=picture)
+        assert queued == []
+    assert queued == [("tests.Shirt", str(row.pk), "default")]
+    assert Shirt.objects.pending().count() == 1
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("no_encoding")
+def test_save__hands_its_key_to_the_tasks_interface_after_the_commit(settings, picture, caplog):
+    from django_tasks import default_task_backend
+
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    embed_on_save(settings, "tasks")
+    with transaction.atomic():
+        row = Shirt.objects.create(name="a", image=picture)
+        assert default_task_backend.results == []
+    (result,) = default_task_backend.results
+    assert (result.task.module_path, result.args, result.kwargs) == (
+        "similar_products.tasks.embed_product_task",
+        ["tests.Shirt", str(row.pk), "default"],
+        {},
+    )
+    assert Shirt.objects.pending().count() == 1
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("no_encoding")
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("tests.test_signals.fail_to_enqueue", "ConnectionError: the queue is down"),
+        ("tasks", "Could not find backend 'nowhere.Backend'"),
+    ],
+)
+def test_save__succeeds_when_the_queue_is_down(settings, picture, caplog, value, reason):
+    settings.TASKS = {"default": {"BACKEND": "nowhere.Backend"}}
+    embed_on_save(settings, value)
+    row = Shirt.objects.create(name="a", image=picture)
+    assert Shirt.objects.pending().get() == row
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.name == "similar_products.signals"
+    assert record.getMessage() == f"tests.Shirt of {row.pk} was not embedded; it stays pending."
+    assert reason in caplog.text
+
+
+def test_save__inline_does_not_wait_for_a_storage_that_fails(monkeypatch, caplog):
+    """``embed`` tries again after 1, 4 and 16 seconds, which is for those whom nobody waits for."""
+
+    def down(*args):
+        raise TimeoutError("no answer")
+
+    waited = []
+    monkeypatch.setattr("similar_products.indexing._sleep", lambda seconds, should_stop: waited.append(seconds))
+    monkeypatch.setattr(type(default_storage._wrapped), "_open", down)
+    Shirt.objects.create(name="a", image="a.png")
+    assert Shirt.objects.pending().count() == 1
+    assert waited == []
+
+
+def test_save__with_autocommit_off_by_hand_succeeds_and_stays_pending(picture, caplog):
+    transaction.set_autocommit(False)
+    try:
+        row = Shirt.objects.create(name="a", image=picture)
+        transaction.commit()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert Shirt.objects.pending().get() == row
+    (message,) = caplog.messages
+    assert message == (
+        f"tests.Shirt of {row.pk} was not embedded; it stays pending: with autocommit switched off by hand nobody "
+        "says when it is committed."
+    )
