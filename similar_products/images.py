@@ -19,11 +19,11 @@ Pixels = NDArray[np.uint8]
 
 TRANSIENT_CODES = frozenset({"storage_error", "decoder_unavailable"})
 """What may go away without a change of the picture: it is not recorded, and the row stays pending."""
-BLANK_SPREAD = 8
+BLANK_SPREAD = 10
 """Up to this difference between the least and the greatest value of each channel a picture is blank.
 
-Of 8,721 photos of shops and things the palest, white furniture on white, has 18; one colour saved as JPEG of any
-quality has 0, as AVIF up to 4, as WebP of quality 60 and above 0.
+Of 8,721 photos of shops and things the palest, white furniture on white, has 18 and the next 24; one colour saved
+as JPEG of any quality has 0, as AVIF up to 4, as WebP of quality 60 and above up to 9.
 """
 
 
@@ -90,4 +90,5 @@ def _read(file: IO[bytes] | Any, max_bytes: int) -> bytes:
 
 
 def _is_blank(pixels: Pixels) -> bool:
-    return bool((np.ptp(pixels.reshape(-1, 3), axis=0) <= BLANK_SPREAD).all())
+    # Every eighth pixel tells for nearly all pictures, and all of them take 2 ms.
+    return all((np.ptp(part, axis=(0, 1)) <= BLANK_SPREAD).all() for part in (pixels[::8, ::8], pixels))

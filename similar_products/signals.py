@@ -86,10 +86,10 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     elif value and _loaded(image) not in state and getattr(value, "_committed", False):
         state[_loaded(image)] = _name(value)  # deferred, then read
     if isinstance(value, File):
-        state[_assigned(image)] = "" if getattr(value, "_committed", False) else "bytes"
-    elif value is state.get(_loaded(image)):
-        state[_assigned(image)] = ""
-    else:
+        # What a save that failed has noted stands: by then its file was stored, and is committed now.
+        if not getattr(value, "_committed", False):
+            state[_assigned(image)] = "bytes"
+    elif value is not state.get(_loaded(image)):
         state[_assigned(image)] = "name" if _keeps_names_apart(picture.storage) else "bytes"
 
 
@@ -110,11 +110,11 @@ def ask_for_embedding(
     costs one UPDATE of each model that keeps vectors; a new product costs none.
     """
     image, state = picture.attname, instance._state.__dict__
+    assigned = state.pop(_assigned(image), "")
     if raw or image not in instance.__dict__ or (update_fields is not None and image not in update_fields):
         return
     name = _name(instance.__dict__[image])
     before = None if created else state.get(_loaded(image))  # None: not known
-    assigned = state.pop(_assigned(image), "")
     state[_loaded(image)] = name
     if created and not name:
         return

@@ -460,6 +460,13 @@ def test_pale_picture__is_not_blank(options):
     assert load_pixels(saved(pale, "JPEG"), SIZE).shape == (SIZE, SIZE, 3)
 
 
+def test_small_thing__is_not_blank_wherever_it_lies(options):
+    options["REFUSE_BLANK"] = True
+    small = Image.new("RGB", (SIZE, SIZE), "white")
+    small.putpixel((19, 11), (0, 0, 0))
+    assert load_pixels(saved(small, "PNG"), SIZE).min() == 0
+
+
 def test_blank_picture__is_refused_by_default_and_let_in_by_the_setting(options):
     data = picture_bytes("tan")
     assert load_pixels(data, SIZE).shape == (SIZE, SIZE, 3)

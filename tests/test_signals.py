@@ -7,7 +7,7 @@ import pickle
 import pytest
 from django.core import serializers
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage, default_storage
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models.signals import post_save
 from django.forms import modelform_factory
 
@@ -230,6 +230,44 @@ def test_save__of_the_same_picture_adds_no_query(placement, ready, asked, django
     assert asked == []
 
 
+def test_save__of_new_bytes_is_noticed_once(placement, ready, django_assert_num_queries):
+    model, _ = placement
+    row = model.objects.get()
+    for replace in (by_assigning_a_file, by_its_field):
+        replace(row)
+        with django_assert_num_queries(1):
+            row.save()
+
+
+def test_save__after_one_that_failed_embeds_the_new_bytes(placement, ready):
+    """The first try has stored the file, and left it committed."""
+    model, holder = placement
+    vectors = holder.objects.values_list("embedding", flat=True)
+    for replace in (by_assigning_a_file, by_its_field_unsaved):
+        holder.objects.update(embedding=[1.0] + [0.0] * 1279)
+        before = vectors.get()
+        row = model.objects.get()
+        row.name = None
+        with pytest.raises(IntegrityError), transaction.atomic():
+            replace(row)
+        row.name = "b"
+        row.save()
+        assert vectors.get() != before, replace
+
+
+def test_save__of_a_picture_that_another_process_changed_adds_no_query(
+    placement, ready, asked, django_assert_num_queries
+):
+    model, holder = placement
+    row = model.objects.get()
+    model.objects.update(image=default_storage.save("a.png", picture_file("white")))
+    signals.tasks.embed_product(model._meta.label, str(ready))
+    row.refresh_from_db()
+    with django_assert_num_queries(1):
+        row.save()
+    assert holder.objects.ready().count() == 1
+
+
 def test_save__of_the_same_name_as_text_adds_no_query_where_the_storage_keeps_names_apart(
     placement, asked, django_assert_num_queries
 ):
@@ -290,12 +328,16 @@ def test_save__of_a_name_that_an_older_picture_had_is_pending(settings):
     first = row.image.name
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     row.image.storage.delete(first)
-    row.image = picture_file("lime", name="between.png")
-    row.save()
-    row.image = picture_file("blue", name="again.png")
-    row.save()
-    assert row.image.name == first
-    assert Shirt.objects.pending().count() == 1
+    Shirt.objects.update(image="between.png")
+    for blue in (picture_file("blue", name="again.png"), first):
+        with transaction.atomic():
+            row = Shirt.objects.get()
+            row.image = blue
+            row.save()
+            assert row.image.name == first
+            assert Shirt.objects.pending().count() == 1
+            transaction.set_rollback(True)
+        row.image.storage.delete(first)
 
 
 def test_save__of_a_new_row_adds_no_query_before_the_commit(placement, django_assert_num_queries):
