@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+import uuid
 
 import pytest
 from django.core import serializers
@@ -321,15 +322,15 @@ def test_save__without_a_new_picture_adds_no_query(placement, picture, asked, dj
     assert asked == []
 
 
-@pytest.mark.usefixtures("overwriting_storage")
 def test_save__of_a_name_that_an_older_picture_had_is_pending(settings):
     """The source still names the first picture, whose name came free: nothing but a marker tells them apart."""
-    row = Shirt.objects.create(name="a", image=picture_file("red", name="again.png"))
+    name = f"{uuid.uuid4().hex}.png"
+    row = Shirt.objects.create(name="a", image=picture_file("red", name=name))
     first = row.image.name
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     row.image.storage.delete(first)
     Shirt.objects.update(image="between.png")
-    for blue in (picture_file("blue", name="again.png"), first):
+    for blue in (picture_file("blue", name=name), first):
         with transaction.atomic():
             row = Shirt.objects.get()
             row.image = blue
@@ -340,6 +341,7 @@ def test_save__of_a_name_that_an_older_picture_had_is_pending(settings):
         row.image.storage.delete(first)
 
 
+@pytest.mark.usefixtures("overwriting_storage")
 def test_save__of_a_new_row_adds_no_query_before_the_commit(placement, django_assert_num_queries):
     model, _ = placement
     for image in (picture_file("red"), "same.png"):

