@@ -23,7 +23,7 @@ def fill(vectors: Any) -> list[Any]:
 
     from shop_demo.models import Category, Product
     from similar_products.encoders import get_encoder
-    from similar_products.indexing import build_index, drop_index
+    from similar_products.vector_index import build_index, drop_index
 
     name = get_encoder().name
     categories = Category.objects.bulk_create(Category(name=str(n), slug=str(n)) for n in range(10))
