@@ -290,7 +290,8 @@ class _Rows:
             for pk in keys:
                 if pk not in self._held:
                     on_locked(pk, "locked")
-            self._release(self._held.intersection(keys) - {row.pk for row in rows})
+            taken = {row.pk for row in rows}
+            self.release([pk for pk in keys if pk not in taken])
             if rows:
                 yield rows
             if len(keys) < wanted:

@@ -134,9 +134,13 @@ def get_placement(model: type[models.Model], through: str = "") -> Placement:
 
 def holder_of(model: type[models.Model]) -> "type[VisuallySimilarModel] | None":
     """Return the model whose table has the vectors of ``model``, or ``None`` where ``model`` has none."""
-    if not hasattr(model, "similar_image") or "embedding" not in {field.name for field in model._meta.concrete_fields}:
+    # Asked by every manager's every queryset, so by look-ups alone.
+    if not hasattr(model, "similar_image"):
         return None
-    holder: type[VisuallySimilarModel] = model._meta.get_field("embedding").model  # type: ignore[assignment]
+    try:
+        holder: type[VisuallySimilarModel] = model._meta.get_field("embedding").model  # type: ignore[assignment]
+    except FieldDoesNotExist:  # a model of somebody else's with an attribute of that name
+        return None
     return holder
 
 
