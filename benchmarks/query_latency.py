@@ -12,44 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import bench
-from benchmarks.vectors import crop_vectors
+from benchmarks.vectors import crop_vectors, fill
 
 K = 12
-
-
-def fill(vectors: Any) -> list[Any]:
-    """Make one product for each vector, with the index built after the load, and return their keys."""
-    from django.db import connection
-
-    from shop_demo.models import Category, Product
-    from similar_products.encoders import get_encoder
-    from similar_products.vector_index import build_index, drop_index
-
-    name = get_encoder().name
-    categories = Category.objects.bulk_create(Category(name=str(n), slug=str(n)) for n in range(10))
-    drop_index(Product, "default")
-    keys = [
-        product.pk
-        for product in Product.objects.bulk_create(
-            (
-                Product(
-                    name=str(number),
-                    category=categories[number % 10],
-                    price=number % 1000,
-                    stock=number % 50,
-                    image=f"{number}.jpg",
-                    embedding=vector,
-                    embedding_source=f"{name}|{number}.jpg",
-                )
-                for number, vector in enumerate(vectors)
-            ),
-            batch_size=500,
-        )
-    ]
-    build_index(Product, "default")
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE shop_demo_product")
-    return keys
 
 
 def ours(key: Any) -> list[Any]:
@@ -79,7 +44,7 @@ def naive(key: Any) -> list[Any]:
     from pgvector.django import CosineDistance
 
     from shop_demo.models import Product
-    from similar_products.query import half
+    from similar_products.placement import half
 
     vector = Product.objects.defer(None).get(pk=key).embedding
     distance = CosineDistance(half("embedding", len(vector)), HalfVector(vector))
@@ -95,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with bench.shop(arguments.model):
         vectors = crop_vectors(arguments.folders, arguments.rows)
-        keys = fill(vectors)
+        keys = fill(vectors, [str(number % 10) for number in range(len(vectors))])
         position = {key: number for number, key in enumerate(keys)}
         chosen = random.Random(0).sample(keys, arguments.queries)
         times: dict[str, list[float]] = {"ours": [], "by hand": [], "naive": []}

@@ -47,3 +47,38 @@ def _crop(path: Path, size: int, is_part: bool, random: np.random.Generator) -> 
     top = int(random.integers(0, picture.height - height + 1))
     box = (left, top, left + width, top + height)
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def fill(vectors: NDArray[np.float32], categories: list[str]) -> list[int]:
+    """Make one product for each vector, with the index built after the load, and return their keys."""
+    from django.db import connection
+
+    from shop_demo.models import Category, Product
+    from similar_products.encoders import get_encoder
+    from similar_products.vector_index import build_index, drop_index
+
+    name = get_encoder().name
+    rows = {
+        category: Category.objects.create(name=category, slug=f"category-{number}")
+        for number, category in enumerate(sorted(set(categories)))
+    }
+    drop_index(Product, "default")
+    products = Product.objects.bulk_create(
+        (
+            Product(
+                name=str(number),
+                category=rows[category],
+                price=number % 1000,
+                stock=number % 50,
+                image=f"{number}.jpg",
+                embedding=vector,
+                embedding_source=f"{name}|{number}.jpg",
+            )
+            for number, (vector, category) in enumerate(zip(vectors, categories, strict=True))
+        ),
+        batch_size=500,
+    )
+    build_index(Product, "default")
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE shop_demo_product")
+    return [product.pk for product in products]

@@ -1,7 +1,7 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
-Static: E001 to E006; with ``check --deploy`` W015. With ``check --database default`` and before ``migrate``: E009
-to E011 and W010 to W014. docs/operating.md lists them.
+Static: E001 to E006 and E016 to E019; with ``check --deploy`` W015. With ``check --database default`` and before
+``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
 """
 
 import re
@@ -17,13 +17,17 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, router
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunSQL
+from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
+from .bands import get_bands
 from .conf import get_settings
 from .encoders import EncoderError, get_encoder
+from .fetch import INSTALL, PACKAGES_MISSING, is_installed
 from .indexing import check_dimensions
 from .models import VisuallySimilarModel, get_holders
-from .query import SimilarManager, picture_field
+from .placement import declared_through, get_placement, picture_field
+from .query import RESULT_NAMES, SimilarManager
 from .vector_index import get_index, has_index
 
 MAX_DIMENSIONS = 4_000
@@ -35,6 +39,10 @@ RANDOM_PAGE_COST = 2.0
 def register_all() -> None:
     """Register the checks; called by ``SimilarProductsConfig.ready``."""
     register(check_settings, "similar_products")
+    register(check_bands, "similar_products")
+    register(check_fetch_urls, "similar_products")
+    register(check_products, Tags.models)
+    register(check_result_names, Tags.models)
     register(check_installed_apps, "similar_products")
     register(check_models, Tags.models)
     register(check_databases, Tags.database)
@@ -55,6 +63,86 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
             )
         ]
     return []
+
+
+def check_bands(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E016: the file of bands that the settings name is missing or wrong."""
+    try:
+        get_settings()
+    except ImproperlyConfigured:
+        return []  # E005 says it
+    try:
+        get_bands("")
+    except ImproperlyConfigured as error:
+        return [
+            Error(
+                str(error),
+                hint="Run: python manage.py calibrate_similarity",
+                id="similar_products.E016",
+            )
+        ]
+    return []
+
+
+def check_fetch_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E017: search by URL is on, and the packages that it needs are missing."""
+    try:
+        fetch_urls = get_settings().fetch_urls
+    except ImproperlyConfigured:
+        return []  # E005 says it
+    if not fetch_urls or is_installed():
+        return []
+    return [Error(f"{PACKAGES_MISSING}.", hint=f"Run: {INSTALL}", id="similar_products.E017")]
+
+
+def check_products(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E018: an entry of ``PRODUCTS`` names a model, a relation, a field or a function that is not there."""
+    try:
+        products = get_settings().products
+    except ImproperlyConfigured:
+        return []  # E005 says it
+    messages: list[CheckMessage] = []
+    for label, given in products.items():
+        where = f"SIMILAR_PRODUCTS['PRODUCTS'][{label!r}]"
+        try:
+            model = apps.get_model(label)
+            get_placement(model, given.through)
+            if given.variants and not getattr(model._meta.get_field(given.variants), "column", None):
+                raise TypeError(f"VARIANTS is {given.variants!r}, which is no field of the model's own table")
+            for path in filter(None, (given.visible, given.fallback)):
+                if not callable(import_string(path)):
+                    raise TypeError(f"{path} cannot be called")
+        except (LookupError, ValueError, FieldDoesNotExist, TypeError, ImportError) as error:
+            messages.append(
+                Error(
+                    f"{where} cannot be used: {str(error).rstrip('.')}.",
+                    hint="Name the model as in 'shop.Product', THROUGH and VARIANTS by its fields, and VISIBLE and "
+                    "FALLBACK by the dotted paths of functions.",
+                    id="similar_products.E018",
+                )
+            )
+    return messages
+
+
+def check_result_names(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E019: a product model has a field or attribute of a name that each result is given."""
+    try:
+        get_settings()
+    except ImproperlyConfigured:
+        return []  # E005 says it
+    return [
+        Error(
+            f"{model._meta.label} has {name!r} of its own, which similar_to() gives each result: it would be written "
+            "over, and saved.",
+            hint="Give the model's another name; its db_column may stay.",
+            obj=model,
+            id="similar_products.E019",
+        )
+        for model in apps.get_models()
+        if issubclass(model, VisuallySimilarModel) or declared_through(model)
+        for name in RESULT_NAMES
+        if hasattr(model, name)
+    ]
 
 
 def check_installed_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -24,7 +24,7 @@ from psycopg.types import TypeInfo
 from .encoders import Encoder, EncoderError, get_encoder
 from .images import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
 from .models import VisuallySimilarModel
-from .query import SOURCE_SEPARATOR, dimensions_of, get_placement, holder_of, picture_field
+from .placement import SOURCE_SEPARATOR, dimensions_of, get_placement, holder_of, picture_field
 from .reconnecting import with_reconnect
 
 logger = logging.getLogger(__name__)

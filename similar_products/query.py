@@ -1,266 +1,222 @@
-"""``similar_to``: SQL only. The vector never leaves the database, and no model is opened to answer.
+"""``similar_to``: SQL only. The vector never leaves the database, and no model is opened to answer."""
 
-A *holder* is a model derived from ``VisuallySimilarModel``: the product itself or a companion of it. A row is
-*current* when its ``embedding_source`` reads ``ENCODER|PICTURE`` with the name of the picture it leads to now.
-"""
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar, cast
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
-from django.db.models import Case, Exists, F, FileField, Func, Q, Subquery, TextField, Value, When
+from django.db.models import F, Func, OuterRef, Q, TextField, Value
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.functions import Cast
 from django.db.models.lookups import IsNull
-from pgvector.django import CosineDistance, HalfVectorField
+from django.db.models.query import ModelIterable
+from django.db.models.sql import Query
+from django.db.models.sql.datastructures import Join
+from pgvector.django import CosineDistance
 
+from .conf import get_settings
 from .encoders import get_encoder
-
-if TYPE_CHECKING:
-    from .models import VisuallySimilarModel
-
-DERIVED_FIELDS = ("embedding", "embedding_source", "embedding_error")
-SOURCE_SEPARATOR = "|"
+from .placement import (
+    DERIVED_FIELDS,
+    Concatenate,
+    Placement,
+    declared_through,
+    get_placement,
+    holder_of,
+    is_current,
+    source_of,
+)
+from .ranking import in_full, is_nearest_first, ranked
+from .targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 
 
-class Concatenate(Func):
-    """SQL's ``||``. Django's Concat wraps each part in COALESCE, which makes NULL pictures look current."""
+SCAN_SETTINGS = {"iterative_scan": "relaxed_order", "max_scan_tuples": str(2**31 - 1), "scan_mem_multiplier": "1000"}
+"""pgvector's, each at the most it allows."""
 
-    arg_joiner = " || "
-    template = "(%(expressions)s)"
+
+RESULT_NAMES = ("distance", "similarity", "likeness", "matched_image")
+"""What a result carries; a field of that name would be written over, and saved."""
+
+
+class ScanSettings(Func):
+    """pgvector's settings for this one statement, so that k rows come whatever the filter.
+
+    Without iterative scans a filter that matches 10 % of the rows gets 4 of 12 rows. Even with them pgvector gives up
+    after 20,000 rows or ``work_mem``, whichever comes first: of 30,000 products 20,211 could be reached, and 30,000 of
+    30,000 without these limits. An uncorrelated subquery is run before the index scan, needs no transaction and no
+    extra round trip, and its settings end with the statement; where a transaction is open they end with that.
+    """
+
     output_field = TextField()
 
+    def __init__(self, ef_search: int) -> None:
+        settings = {**SCAN_SETTINGS, "ef_search": str(ef_search)}
+        calls = " || ".join(f"set_config('hnsw.{name}', '{value}', true)" for name, value in settings.items())
+        super().__init__(template=f"(SELECT {calls})")
 
-class SplitPart(Func):
-    function = "split_part"
-    output_field = TextField()
 
+class NearestFirst(ModelIterable):  # type: ignore[type-arg]  # generic in the stubs alone
+    """Rows of ``similar_to``: each with its ``similarity``, a page in order whatever its length, and k of them.
 
-class IterativeScan(Func):
-    """Switches pgvector's iterative scan on for this one statement.
-
-    Without it a filter that matches 10 % of the rows gets 4 of 12 rows. An uncorrelated subquery is run
-    before the index scan, needs no transaction and no extra round trip, and leaves nothing behind.
+    Each product comes once. Relaxed scans hand rows over in nearly ascending order, and PostgreSQL, which takes it for
+    ascending, sorts each 32 of them by the key only. And a page that comes short is asked for once more, of all rows:
+    an HNSW scan that lands among hundreds of entries of one vector does not leave them again. Of 30,000 products one
+    that had 800 copies found those and none else, and one whose 800 former versions were not yet vacuumed found
+    nothing at all.
     """
 
-    template = "(SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true))"
-    output_field = TextField()
+    def __iter__(self) -> Iterator[Any]:
+        queryset: Any = self.queryset
+        rows: Iterable[Any] = super().__iter__()
+        if is_nearest_first(queryset.query) and queryset.query.is_sliced:
+            rows = _completed(queryset, sorted(rows, key=_distance))
+        for row in rows:
+            # Cosine similarity; what points the other way is not alike at all, and no less.
+            row.similarity = min(max(1.0 - row.distance, 0.0), 1.0)
+            yield row
 
 
-def source_of(encoder: Any, image: str) -> Concatenate:
-    """Return the expression ``ENCODER|PICTURE`` for the picture at the path ``image``."""
-    return Concatenate(encoder, Value(SOURCE_SEPARATOR), F(image))
+def _distance(row: Any) -> float:
+    distance: float = row.distance
+    return distance
 
 
-def encoder_of(source: str) -> SplitPart:
-    """Return the expression for the encoder's name in the column ``source``."""
-    return SplitPart(source, Value(SOURCE_SEPARATOR), Value(1))
-
-
-def half(embedding: str, dimensions: int) -> Cast:
-    """Return the very expression that the HNSW index stands on; any other loses the index."""
-    return Cast(embedding, HalfVectorField(dimensions=dimensions))
-
-
-def is_current(source: str, image: str, encoder: Any) -> IsNull:
-    """Return the condition that ``source`` names ``encoder`` and the row's own picture.
-
-    PostgreSQL takes a plain ``=`` for true on 0.5 % of the rows and drops the index for a scan of the whole
-    table (264 ms against 2); a CASE that is not null it takes for true on 99.5 %.
-    """
-    return IsNull(Case(When(Q(**{source: source_of(encoder, image)}), then=Value(1))), False)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where the vectors of a product stand, in paths of the ORM.
-
-    ``holder``: the model with the vector; ``through``: from product to holder ('' where they are one);
-    ``owner``: from holder back to product ('pk' where they are one); ``holder_image`` and ``product_image``:
-    the picture's name seen from either.
-    """
-
-    holder: "type[VisuallySimilarModel]"
-    through: str
-    owner: str
-    holder_image: str
-    product_image: str
-
-    def from_product(self, field: str) -> str:
-        """Return the path of a holder's field seen from the product."""
-        return f"{self.through}{LOOKUP_SEP}{field}" if self.through else field
-
-
-def get_placement(model: type[models.Model], through: str = "") -> Placement:
-    """Return where ``model`` keeps its vectors; raise ``TypeError`` or ``FieldDoesNotExist`` saying why not."""
-    current: type[models.Model] = model
-    back: list[str] = []
-    hops = through.split(LOOKUP_SEP) if through else []
-    for hop in hops:
-        relation = current._meta.get_field(hop)
-        if not relation.one_to_one:
-            raise TypeError(
-                f"through={through!r} passes {current._meta.label}.{hop}, which is not a one-to-one relation."
-            )
-        back.insert(0, relation.remote_field.name)  # type: ignore[union-attr]
-        current = relation.related_model  # type: ignore[assignment]
-    holder = holder_of(current)
-    if holder is None:
-        reached = f"through={through!r} leads to {current._meta.label}" if through else current._meta.label
-        raise TypeError(
-            f"{reached}, which is not derived from VisuallySimilarModel. Derive it, or name with through= the "
-            "relation that leads to the model that is."
-        )
-    picture_field(holder)
-    holder_hops = holder.similar_image.split(LOOKUP_SEP)
-    # A companion's picture 'product__image' is the product's own 'image': no join there and back.
-    forth, remaining, returning = list(hops), list(holder_hops), list(back)
-    while forth and returning and remaining and remaining[0] == returning[0]:
-        forth.pop()
-        remaining.pop(0)
-        returning.pop(0)
-    return Placement(
-        holder=holder,
-        through=through,
-        owner=LOOKUP_SEP.join([*back, "pk"]),  # the key, whatever field a relation points to
-        holder_image=LOOKUP_SEP.join(holder_hops),
-        product_image=LOOKUP_SEP.join(forth + remaining),
-    )
-
-
-def holder_of(model: type[models.Model]) -> "type[VisuallySimilarModel] | None":
-    """Return the model whose table has the vectors of ``model``, or ``None`` where ``model`` has none."""
-    # Asked by every manager's every queryset, so by look-ups alone.
-    if not hasattr(model, "similar_image"):
-        return None
-    try:
-        holder: type[VisuallySimilarModel] = model._meta.get_field("embedding").model  # type: ignore[assignment]
-    except FieldDoesNotExist:  # a model of somebody else's with an attribute of that name
-        return None
-    return holder
-
-
-def dimensions_of(holder: "type[VisuallySimilarModel]") -> int:
-    """Return the number of dimensions that the model's own ``embedding`` field declares.
-
-    Raises ``ImproperlyConfigured`` where it declares none.
-    """
-    dimensions = getattr(holder._meta.get_field("embedding"), "dimensions", None)
-    if dimensions is None:
-        raise ImproperlyConfigured(
-            f"{holder._meta.label}.embedding declares no dimensions; write VectorField(dimensions=1280, null=True, "
-            "blank=True, editable=False, serialize=False)."
-        )
-    return int(dimensions)
-
-
-def picture_field(holder: "type[VisuallySimilarModel]") -> "FileField":
-    """Return the file field that ``similar_image`` leads to.
-
-    Raises ``FieldDoesNotExist`` with a sentence where it leads nowhere, to many rows or to no file.
-    """
-    where = f"{holder._meta.label}.similar_image is {holder.similar_image!r}"
-    model: type[models.Model] = holder
-    *relations, name = holder.similar_image.split(LOOKUP_SEP)
-    for relation in relations:
-        field = _field_or_sentence(model, relation, where)
-        if not (field.one_to_one or field.many_to_one) or field.related_model is None:
-            raise FieldDoesNotExist(
-                f"{where}, but {model._meta.label}.{relation} is no foreign key or one-to-one relation."
-            )
-        model = field.related_model
-    field = _field_or_sentence(model, name, where)
-    if not isinstance(field, FileField):
-        raise FieldDoesNotExist(f"{where}, but {model._meta.label}.{name} is no ImageField or FileField.")
-    return field
-
-
-def _field_or_sentence(model: type[models.Model], name: str, where: str) -> Any:
-    try:
-        return model._meta.get_field(name)
-    except FieldDoesNotExist:
-        known = ", ".join(
-            sorted(
-                field.name
-                for field in model._meta.get_fields()
-                if isinstance(field, FileField) or (field.is_relation and field.concrete)
-            )
-        )
-        raise FieldDoesNotExist(
-            f"{where}, but {model._meta.label} has no field {name!r}; "
-            + (f"file fields and relations there: {known}." if known else "it has no file field at all.")
-        ) from None
+def _completed(queryset: Any, rows: list[Any]) -> list[Any]:
+    """Return the rows of a slice, each product once and as many as there are."""
+    first, stop = queryset.query.low_mark, queryset.query.high_mark
+    unique: dict[Any, Any] = {row.pk: row for row in reversed(rows)}
+    comparison = queryset.query.comparison
+    if len(unique) < len(rows):
+        # A filter over a to-many relation after similar_to gives one row for each match, Django's way. Where a
+        # slice of products begins and ends cannot be told from a slice of rows.
+        everything = in_full(queryset)
+        everything.query.clear_limits()
+        matches: list[Any] = list(ModelIterable(everything))
+        products = {row.pk: row for row in reversed(matches)}
+        return sorted(products.values(), key=_distance)[first:stop]
+    is_short = stop is not None and len(rows) < stop - first
+    if is_short and comparison.tops_up and not comparison.is_exact:
+        return list(ModelIterable(in_full(queryset)))
+    return rows
 
 
 def similar_to(
-    queryset: "models.QuerySet[ModelT]", target: models.Model, *, through: str = ""
+    queryset: "models.QuerySet[ModelT]",
+    target: Target,
+    *,
+    away_from: Products | None = None,
+    exact: bool = False,
+    through: str = "",
 ) -> "models.QuerySet[ModelT]":
     """Return the products of ``queryset`` that look like ``target``, nearest first: lazy, one query.
 
-    Each carries ``distance``, the cosine distance in 0..2 to the target, which itself is left out. Only rows
-    made by the target's encoder from their present picture count; a target without such a vector has no
-    similar products. Filter before or after, then slice: without a LIMIT PostgreSQL cannot use the index.
+    A slice that the index leaves short is asked for a second time, of all rows.
 
-    ``through`` names the relation to the vectors where they stand on a one-to-one companion. Raises
-    ``TypeError`` where ``target`` is no instance of the queryset's model or the model has no vectors.
+    ``target`` is a product; several, as a list, a queryset, or a dict with a weight for each; a picture, as bytes or an
+    open file; or a vector. Of several products, and of several pictures of one, the mean counts. ``away_from`` takes
+    products to move away from. Each row carries ``distance``, the cosine distance in 0..2, and ``similarity`` in 0..1;
+    through several pictures also ``matched_image``, the name of the picture that is nearest. The target's products are
+    left out.
+
+    Only rows made by the target's encoder from their present picture count; a target without such a vector has no
+    similar products. Filter before or after, then slice: without a LIMIT PostgreSQL cannot use the index. ``exact``
+    compares with every row that passes the filters, in full precision: for filters that correlate with looks.
+
+    ``through`` names the relation to the vectors where neither manager nor settings declare it. Raises ``TypeError``
+    where the target is none or the model has no vectors, and as ``targets.compare_with`` says.
     """
     placement = get_placement(queryset.model, through)
-    if not isinstance(target, models.Model) or (target._meta.concrete_model not in _relatives(queryset.model)):
-        raise TypeError(
-            f"similar_to() on {queryset.model._meta.label} takes one of its instances, not {type(target).__name__}."
-        )
-    if target.pk is None:
+    comparison = compare_with(queryset.model, placement, target, away_from=away_from, is_exact=exact)
+    if comparison is None:
         return queryset.none()
-    dimensions = dimensions_of(placement.holder)
-    seeds = (
-        placement.holder._base_manager.filter(**{placement.owner: target.pk}, embedding__isnull=False)
-        .filter(is_current("embedding_source", placement.holder_image, encoder_of("embedding_source")))
-        .order_by()
-    )
-    vector = Subquery(seeds.values(vector=half("embedding", dimensions))[:1])
-    encoder = Subquery(seeds.values(encoder=encoder_of("embedding_source"))[:1])
     embedding = placement.from_product("embedding")
-    found: Any = (
-        queryset.filter(
-            # Run once and first: without a vector to compare with nothing is scanned.
-            Exists(seeds),
-            IsNull(IterativeScan(), False),
-            # An inner join: ordering through a LEFT JOIN loses the index.
-            **{f"{embedding}__isnull": False},
+    if taken := [name for name in RESULT_NAMES if hasattr(queryset.model, name)]:
+        raise TypeError(
+            f"{queryset.model._meta.label} has {_listed(taken)} of its own, which similar_to() gives each result; give "
+            "the model's another name."
         )
-        .filter(is_current(placement.from_product("embedding_source"), placement.product_image, encoder))
-        .exclude(pk=target.pk)
-        .annotate(distance=CosineDistance(half(embedding, dimensions), vector))
-        # Ascending distance and then the key is the one ordering that keeps the index and is stable.
-        .order_by("distance", "pk")
-    )
+    found: Any = _one_row_each(queryset)
+    # An inner join, since ordering through a LEFT JOIN loses the index.
+    found = found.filter(**{f"{embedding}__isnull": False})
+    # What depends on no row is worked out once and first: without a vector to compare with nothing is scanned.
+    if comparison.condition is not None:
+        found = found.filter(comparison.condition)
+    if not exact:  # which would keep PostgreSQL from scanning in parallel
+        found = found.filter(IsNull(ScanSettings(get_settings().ef_search), False))
+    found = _exclude(found, comparison.products)
+    # By F() after that filter: the same join. A second filter() over the relation would be a second join.
+    found = found.alias(
+        _source=F(placement.from_product("embedding_source")), _image=F(placement.product_image)
+    ).annotate(distance=CosineDistance(comparison.cast(embedding), comparison.vector))
+    found = found.filter(is_current("_source", "_image", comparison.encoder))
+    if placement.several:
+        found = found.alias(_holder=F(placement.from_product("pk"))).annotate(matched_image=F("_image"))
+        found = found.filter(~models.Exists(_nearer_pictures(comparison)))
+    # Ascending distance and then the key is the one ordering that keeps the index and is stable.
+    found = found.order_by("distance", "pk")
     if not found.query.standard_ordering:  # reverse() before similar_to() would list the farthest first
         found = found.reverse()
+    if found._iterable_class is ModelIterable:
+        found._iterable_class = NearestFirst
+    # Django copies the attributes of a query with it, so this reaches ranked() over any queryset class.
+    found.query.comparison = comparison
     return cast("models.QuerySet[ModelT]", found)
 
 
-def _relatives(model: type[models.Model]) -> set[Any]:
-    """Return the concrete models that share their primary keys with ``model``: table parents and children.
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
-    A child with a primary key of its own beside the link to its parent shares nothing.
+
+def _nearer_pictures(comparison: Comparison) -> "models.QuerySet[Any]":
+    """Return the pictures of the same product that are nearer to the target than the row's own."""
+    placement = comparison.placement
+    return (
+        placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}, embedding__isnull=False)
+        .filter(is_current("embedding_source", placement.holder_image, comparison.encoder))
+        .order_by()
+        .alias(_distance=CosineDistance(comparison.cast("embedding"), comparison.vector))
+        .filter(Q(_distance__lt=OuterRef("distance")) | Q(_distance=OuterRef("distance"), pk__lt=OuterRef("_holder")))
+    )
+
+
+def _exclude(found: Any, products: Any) -> Any:
+    if isinstance(products, models.QuerySet):
+        return found.exclude(pk__in=products.values("pk"))
+    if not products:
+        return found
+    return found.exclude(pk=products[0]) if len(products) == 1 else found.exclude(pk__in=products)
+
+
+def _one_row_each(queryset: "models.QuerySet[ModelT]") -> "models.QuerySet[ModelT]":
+    """Return ``queryset`` with what may repeat or merge rows, a to-many filter or DISTINCT, turned into a subquery.
+
+    DISTINCT over a join, Django's own remedy, loses the index. A queryset that is grouped has one row of each product
+    already. One that selects from the joined tables is left as it is.
     """
-    concrete: Any = model._meta.concrete_model
-    family, remaining = set(), [concrete]
-    while remaining:
-        member = remaining.pop()
-        family.add(member)
-        links = [(parent, link) for parent, link in member._meta.parents.items() if link is not None]
-        links += [
-            (relation.related_model, relation.field)
-            for relation in member._meta.related_objects
-            if getattr(relation, "parent_link", False)
-        ]
-        remaining += [relative for relative, link in links if link.primary_key and relative not in family]
-    return family
+    query: Any = queryset.query
+    relations: list[Any] = [
+        join.join_field
+        for alias, join in query.alias_map.items()
+        if query.alias_refcount[alias] and isinstance(join, Join)
+    ]
+    repeats = any(relation.one_to_many or relation.many_to_many for relation in relations)
+    if query.group_by is not None or not (repeats or query.distinct):
+        return queryset
+    table = queryset.model._meta.db_table
+    columns: Any = query._gen_cols(query.annotations.values(), include_external=True)
+    if any(column.alias != table for column in columns) or query.extra or query._filtered_relations:
+        return queryset
+    found: Any = queryset._chain()  # type: ignore[attr-defined]
+    found.query = Query(queryset.model)
+    found.query.select_related = query.select_related
+    found.query.deferred_loading = query.deferred_loading
+    found.query.annotations = dict(query.annotations)
+    found.query.set_annotation_mask(query.annotation_select_mask)
+    if found._fields is not None:
+        if any(LOOKUP_SEP in name for name in found._fields):
+            return queryset
+        found.query.set_values(found._fields)
+    return cast("models.QuerySet[ModelT]", found.filter(pk__in=queryset.order_by().values("pk")))
 
 
 def reset_derived(row: models.Model, *, only_deferred: bool = False) -> None:
@@ -275,9 +231,30 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
 
     _through = ""
 
-    def similar_to(self, target: models.Model) -> Self:
+    def similar_to(self, target: Target, *, away_from: Products | None = None, exact: bool = False) -> Self:
         """Return the rows that look like ``target``; see ``similar_products.query.similar_to``."""
-        return similar_to(self, target, through=self._through)  # type: ignore[return-value]
+        return similar_to(self, target, away_from=away_from, exact=exact, through=self._through)  # type: ignore[return-value]
+
+    def ranked(
+        self,
+        k: int,
+        *,
+        min_similarity: float = 0.0,
+        near_duplicates: bool = False,
+        variants: bool = False,
+        exclude: Iterable[Any] | models.Model | None = (),
+        diversity: float = 0.0,
+    ) -> list[ModelT]:
+        """Return up to ``k`` of the similar rows by the shop's rules; see ``similar_products.ranking.ranked``."""
+        return ranked(
+            self,
+            k,
+            min_similarity=min_similarity,
+            near_duplicates=near_duplicates,
+            variants=variants,
+            exclude=exclude,
+            diversity=diversity,
+        )
 
     def with_picture(self) -> Self:
         """Return the rows that lead to a picture."""
@@ -309,10 +286,10 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         return super(SimilarQuerySet, self.defer(None)).only(*fields)
 
     def _own(self) -> Placement:
-        if self._through:
+        if through := self._through or ("" if holder_of(self.model) else declared_through(self.model)):
             raise TypeError(
-                f"The vectors of {self.model._meta.label} stand on {self._through!r}: ask "
-                f"{get_placement(self.model, self._through).holder._meta.label} for their state."
+                f"The vectors of {self.model._meta.label} stand on {through!r}: ask "
+                f"{get_placement(self.model, through).holder._meta.label} for their state."
             )
         return get_placement(self.model)
 
@@ -328,8 +305,9 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
 class SimilarManager(models.Manager.from_queryset(SimilarQuerySet)[ModelT]):  # type: ignore[misc]
     """The manager of ``VisuallySimilarModel``: it never loads the derived columns unless they are named.
 
-    A product model whose vectors stand on a companion takes it as ``SimilarManager(through="visual")``, with
-    the name of the relation from product to companion.
+    A product model whose vectors stand on another takes it with the relations from the product to that model:
+    ``SimilarManager(through="visual")`` for a companion, ``"pictures"`` for pictures with vectors,
+    ``"pictures__visual"`` for companions of pictures.
     """
 
     def __init__(self, *, through: str = "") -> None:

@@ -16,7 +16,8 @@ from django.db.models.constants import LOOKUP_SEP
 
 from .indexing import RETRY_DELAYS, create_companions, embed
 from .models import VisuallySimilarModel, get_holders
-from .query import SimilarQuerySet, picture_field
+from .placement import picture_field
+from .query import SimilarQuerySet
 
 
 def embed_product(

@@ -7,7 +7,7 @@ from functools import partial
 from django.db import connections, models
 
 from .models import VisuallySimilarModel, index_name
-from .query import dimensions_of
+from .placement import dimensions_of
 from .reconnecting import with_reconnect
 
 FIRST_FILL_ROWS = 1_000

@@ -6,7 +6,11 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import connections
 
+from similar_products.models import get_holders
 from tests.pictures import picture_file
+
+collect_ignore = ["oscar_shop"]
+"""A project with settings of its own, run by test_oscar.py in processes of its own."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +22,18 @@ def _media_folder() -> Iterator[None]:
 @pytest.fixture
 def picture() -> ContentFile:
     return picture_file("tomato")
+
+
+@pytest.fixture
+def fresh_indexes(db) -> None:
+    """Give the test vector indexes without the entries of tests that were rolled back.
+
+    Nobody vacuums between tests, and many of them use the same few vectors: an HNSW scan that lands among hundreds of
+    dead entries of one vector finds nothing else, and the query is made a second time.
+    """
+    with connections["default"].cursor() as cursor:
+        tables = ", ".join(connections["default"].ops.quote_name(holder._meta.db_table) for holder in get_holders())
+        cursor.execute(f"TRUNCATE {tables} CASCADE")
 
 
 @pytest.fixture

@@ -104,6 +104,55 @@ class VaseLook(VisuallySimilarModel):
     vase = models.OneToOneField(Vase, on_delete=models.CASCADE, related_name="look")
 
 
+class Chair(models.Model):
+    """Several pictures to a product, each with a vector of its own."""
+
+    name = models.CharField(max_length=50)
+    price = models.IntegerField(default=10)
+    style = models.CharField(max_length=20, blank=True)
+    published = models.BooleanField(default=True)
+    shelves = models.ManyToManyField(Shelf, related_name="chairs")
+
+    objects = SimilarManager(through="photos")
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ChairPhoto(VisuallySimilarModel):
+    chair = models.ForeignKey(Chair, on_delete=models.CASCADE, related_name="photos")
+    image = models.ImageField(upload_to="chairs")
+    caption = models.CharField(max_length=50, blank=True)
+
+
+class Rug(models.Model):
+    """A shop that nobody here wrote: models and managers as they are, a companion for each picture."""
+
+    name = models.CharField(max_length=50)
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="children")
+    published = models.BooleanField(default=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RugPhoto(models.Model):
+    rug = models.ForeignKey(Rug, on_delete=models.CASCADE, related_name="photos")
+    image = models.ImageField(upload_to="rugs")
+
+    class Meta:
+        ordering = ("-pk",)
+
+
+class RugPhotoLook(VisuallySimilarModel):
+    similar_image = "photo__image"
+
+    photo = models.OneToOneField(RugPhoto, on_delete=models.CASCADE, related_name="look")
+
+
 class Order(models.Model):
     """Reaches a product over a foreign key."""
 

@@ -8,7 +8,7 @@ from pgvector.django import VectorExtension, VectorField
 
 from similar_products import checks
 from similar_products.models import VisuallySimilarModel
-from tests.models import Shirt
+from tests.models import CheapShirt, PrintedShirt, Shirt
 
 HISTOGRAM = "similar_products.encoders.ColorHistogramEncoder"
 
@@ -101,6 +101,35 @@ def test_e006__manager_made_of_the_queryset_alone(rug):
     from similar_products.query import SimilarQuerySet
 
     only(checks._check_model(rug(image=models.ImageField(), objects=SimilarQuerySet.as_manager())), "E006")
+
+
+def test_e016__file_of_bands_is_missing(settings, tmp_path):
+    path = tmp_path / "bands.json"
+    settings.SIMILAR_PRODUCTS = {"BANDS": path}
+    message = only(run_checks(tags=["similar_products"]), "E016")
+    assert message.msg == (
+        f"SIMILAR_PRODUCTS['BANDS'] is '{path}', which does not exist; run calibrate_similarity to write it, or leave "
+        "BANDS out for the shipped bands."
+    )
+    assert message.hint == "Run: python manage.py calibrate_similarity"
+    path.write_text("{}")
+    assert run_checks(tags=["similar_products"]) == []
+
+
+def test_e016__file_of_bands_is_something_else(settings, tmp_path):
+    path = tmp_path / "bands.json"
+    path.write_text("[]")
+    settings.SIMILAR_PRODUCTS = {"BANDS": path}
+    message = only(run_checks(tags=["similar_products"]), "E016")
+    assert message.msg == (
+        f"SIMILAR_PRODUCTS['BANDS'] is '{path}', which cannot be used: It must be an object with an entry for each "
+        "encoder's name. Correct it, or move it away and run calibrate_similarity."
+    )
+
+
+def test_e016__leaves_mistakes_in_the_settings_to_e005(settings):
+    settings.SIMILAR_PRODUCTS = {"BANDS": 0.9}
+    assert [message.id for message in run_checks(tags=["similar_products"])] == ["similar_products.E005"]
 
 
 class Elsewhere:
@@ -249,3 +278,39 @@ def test_check_command__runs_the_database_checks(capsys):
 def test_checks__of_a_project_without_models_ask_no_database(monkeypatch):
     monkeypatch.setattr(checks, "get_holders", list)
     assert checks.check_databases(None, databases=["default"]) == []
+
+
+@pytest.mark.parametrize(
+    ("products", "sentence"),
+    [
+        ({"shop": {}}, "SIMILAR_PRODUCTS['PRODUCTS']['shop'] cannot be used: not enough values to unpack"),
+        ({"tests.Nothing": {}}, "['tests.nothing'] cannot be used: App 'tests' doesn't have a 'nothing' model."),
+        ({"tests.Order": {}}, "['tests.order'] cannot be used: tests.Order, which is not derived from"),
+        ({"tests.Rug": {"THROUGH": "pictures"}}, "['tests.rug'] cannot be used: Rug has no field named 'pictures'."),
+        ({"tests.Shirt": {"VARIANTS": "style"}}, "['tests.shirt'] cannot be used: Shirt has no field named 'style'."),
+        (
+            {"tests.Rug": {"THROUGH": "photos__look", "VARIANTS": "children"}},
+            "['tests.rug'] cannot be used: VARIANTS is 'children', which is no field of the model's own table.",
+        ),
+        ({"tests.Shirt": {"VISIBLE": "os.sep"}}, "['tests.shirt'] cannot be used: os.sep cannot be called."),
+        ({"tests.Shirt": {"VISIBLE": "no.where"}}, "['tests.shirt'] cannot be used: No module named 'no'."),
+    ],
+)
+def test_e018__product_settings_that_lead_nowhere(settings, products, sentence):
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "PRODUCTS": products}
+    message = only(run_checks(tags=["models"]), "E018")
+    assert sentence in message.msg
+    assert message.hint == (
+        "Name the model as in 'shop.Product', THROUGH and VARIANTS by its fields, and VISIBLE and FALLBACK by the "
+        "dotted paths of functions."
+    )
+
+
+def test_e019__name_that_each_result_is_given(monkeypatch):
+    monkeypatch.setattr(Shirt, "likeness", "a portrait", raising=False)
+    messages = [message for message in run_checks(tags=["models"]) if message.id == "similar_products.E019"]
+    assert {message.obj for message in messages} == {Shirt, CheapShirt, PrintedShirt}
+    assert messages[0].msg == (
+        "tests.Shirt has 'likeness' of its own, which similar_to() gives each result: it would be written over, and saved."
+    )
+    assert messages[0].hint == "Give the model's another name; its db_column may stay."

@@ -268,7 +268,7 @@ def test_embed__of_a_model_without_vectors_is_refused():
 
 @isolate_apps("tests")
 def test_embed__other_number_of_dimensions(settings):
-    class Rug(VisuallySimilarModel):
+    class Mat(VisuallySimilarModel):
         image = models.ImageField()
         embedding = VectorField(dimensions=1792, null=True, blank=True, editable=False, serialize=False)
 
@@ -282,11 +282,11 @@ def test_embed__other_number_of_dimensions(settings):
         }
     }
     with connection.schema_editor() as editor:
-        editor.create_model(Rug)
+        editor.create_model(Mat)
     name = default_storage.save("rug.png", picture_file("red", "blue"))
-    rows = Rug.objects.bulk_create([Rug(image=name), Rug(image=name)])
-    assert embed(Rug.objects.pending()).embedded == 2
-    assert list(Rug.objects.similar_to(rows[0])) == [rows[1]]
+    rows = Mat.objects.bulk_create([Mat(image=name), Mat(image=name)])
+    assert embed(Mat.objects.pending()).embedded == 2
+    assert list(Mat.objects.similar_to(rows[0])) == [rows[1]]
 
 
 def test_embed__keys_of_every_type(picture):

@@ -11,10 +11,12 @@ from pgvector.django import HnswIndex, VectorField
 from similar_products.models import VisuallySimilarModel, get_holders, index_name
 from similar_products.vector_index import get_index
 from tests.models import (
+    ChairPhoto,
     Lamp,
     LimitedEditionScreenPrintedPosterOfMuseum,
     Order,
     PrintedShirt,
+    RugPhotoLook,
     Shirt,
     VaseLook,
 )
@@ -269,6 +271,8 @@ def test_proxy_and_child_table__have_no_index_of_their_own():
         LimitedEditionScreenPrintedPosterOfMuseum,
         Lamp,
         VaseLook,
+        ChairPhoto,
+        RugPhotoLook,
     }
 
 

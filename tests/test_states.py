@@ -23,7 +23,7 @@ from similar_products import indexing
 from similar_products.encoders import get_encoder
 from similar_products.images import ImageRejected, load_stored_pixels
 from similar_products.indexing import embed
-from similar_products.query import dimensions_of
+from similar_products.placement import dimensions_of
 from tests.models import Shirt
 from tests.pictures import picture_bytes
 from tests.profiles import often

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pytest
@@ -7,11 +8,12 @@ from django.template import Context, Template, TemplateSyntaxError, engines
 from django.utils.functional import SimpleLazyObject
 
 from similar_products.templatetags.similar_products import product_picture
-from tests.models import Order, Shirt, Vase
+from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle
+from tests.models import Order, Rug, Shirt, Vase
 from tests.test_query import shirt as add_shirt
 from tests.test_query import vase as add_vase
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_tag__outside_a_transaction_is_one_query_alone(shirts, django_assert_num
     assert html.count("<li") == 3
 
 
-def test_tag__as_name_gives_the_queryset(shirts):
+def test_tag__as_name_gives_the_list(shirts):
     html = render(
         "{% similar_products product limit=2 as found %}{{ found|length }}:"
         "{% for row in found %}{{ row.name }} {{ row.distance|floatformat:3 }};{% endfor %}",
@@ -76,13 +78,43 @@ def test_tag__no_similar_products_renders_nothing(caplog):
     caplog.set_level(logging.INFO)
     lonely = Shirt.objects.create(name="no picture")
     assert render("[{% similar_products product %}]", product=lonely).strip() in ("[]", "[\n]")
-    assert "it has no current vector, or nothing to compare with" in caplog.text
+    assert "it has no current vector, is hidden, or there is nothing to compare with" in caplog.text
 
 
 def test_product_picture__is_the_file_wherever_the_vectors_stand():
     assert product_picture(Shirt(image="a.png")).name == "a.png"
     assert product_picture(Vase(image="b.png")).name == "b.png"
     assert not product_picture(Shirt())
+
+
+def test_product_picture__of_several_is_the_one_that_matched(django_assert_num_queries):
+    items = [Item("a", [Picture(at_angle(0.0))]), Item("b", [Picture(at_angle(1.0)), Picture(at_angle(0.1))])]
+    CATALOGUES["companions of pictures"].fill(items)
+    html = render("{% similar_products product %}", product=items[0].row)
+    assert "/b-1.png" in html
+    with django_assert_num_queries(1):
+        assert product_picture(items[1].row).name == "b-0.png"
+    assert not product_picture(Rug.objects.create(name="no picture"))
+
+
+def test_tag__takes_the_rules(shirts):
+    source = (
+        "{% similar_products product limit=9 min_similarity=0.95 diversity=0.1 exclude=shown near_duplicates=True "
+        "variants=True as found %}{% for row in found %}{{ row.name }},{% endfor %}"
+    )
+    assert render(source, product=shirts[0], shown=[shirts[1]]) == "shirt 2,shirt 3,"
+
+
+def test_tag__near_duplicates_of_each_other_give_way(settings, tmp_path):
+    (tmp_path / "bands.json").write_text(
+        json.dumps({ENCODER: {"near_duplicate": 0.99, "very_similar": 0.9, "similar": 0.5}})
+    )
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": tmp_path / "bands.json"}
+    rows = [add_shirt(f"shirt {number}", angle) for number, angle in enumerate([0.0, 0.3, 0.3, 0.6])]
+    html = render("{% similar_products product as found %}{{ found }}", product=rows[0])
+    assert "shirt 1" in html
+    assert "shirt 2" not in html
+    assert "shirt 3" in html
 
 
 def test_tag__template_can_be_named(shirts, settings, tmp_path):
@@ -170,7 +202,7 @@ def test_tag__anything_wrong_gives_an_empty_list_and_a_record(values, caplog):
 
 def test_tag__raises_with_debug(settings):
     settings.DEBUG = True
-    with pytest.raises(TypeError, match="takes a product whose default manager is a SimilarManager, not NoneType"):
+    with pytest.raises(TypeError, match="takes a product, not NoneType"):
         render("{% similar_products product %}", product=None)
 
 

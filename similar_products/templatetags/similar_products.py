@@ -1,27 +1,34 @@
-"""``{% similar_products product limit=6 %}``: the products that look like one, on its page."""
+"""``{% similar_products product limit=6 %}``: the visible products that look like one, on its page."""
 
 import logging
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from django import template
 from django.conf import settings
 from django.db import models, transaction
+from django.http import HttpRequest
 from django.template.base import FilterExpression, Node, Parser, Token, token_kwargs
 from django.template.context import Context
 
-from ..query import SimilarManager, get_placement
+from ..placement import picture_of
+from ..ranking import ranked
+from ..visibility import visible_and_similar
 
 logger = logging.getLogger("similar_products.templatetags")
 register = template.Library()
 
-USAGE = "{% similar_products PRODUCT [limit=6] [template='...'] [as NAME] %}"
+RULES = ("min_similarity", "near_duplicates", "variants", "exclude", "diversity")
+"""The options of ``ranked``."""
+USAGE = (
+    "{% similar_products PRODUCT [limit=6] [min_similarity=0..1] [diversity=0..1] [exclude=PRODUCTS] "
+    "[near_duplicates=True] [variants=True] [template='...'] [as NAME] %}"
+)
 DEFAULT_LIMIT = 6
 DEFAULT_TEMPLATE = "similar_products/similar_products.html"
 
 
 class SimilarProductsNode(Node):
-    """Renders the products similar to one, or keeps the queryset under a name."""
+    """Renders the products similar to one, or keeps the list of them under a name."""
 
     child_nodelists = ()
 
@@ -33,7 +40,8 @@ class SimilarProductsNode(Node):
     def render(self, context: Context) -> str:
         product = self.product.resolve(context)
         options = {key: value.resolve(context) for key, value in self.options.items()}
-        similar = find_similar(product, options.get("limit", DEFAULT_LIMIT))
+        rules = {name: options[name] for name in RULES if name in options}
+        similar = find_similar(product, options.get("limit", DEFAULT_LIMIT), request=context.get("request"), **rules)
         if self.name:
             context[self.name] = similar
             return ""
@@ -61,7 +69,7 @@ def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
         raise template.TemplateSyntaxError(f"{tag!r} needs a product: {USAGE}")
     product = parser.compile_filter(bits.pop(0))
     options = token_kwargs(bits, parser)
-    unknown = [*bits, *(key for key in options if key not in ("limit", "template"))]
+    unknown = [*bits, *(key for key in options if key not in ("limit", "template", *RULES))]
     if unknown:
         raise template.TemplateSyntaxError(f"{tag!r} does not know {unknown[0]!r}: {USAGE}")
     return SimilarProductsNode(product, options, name)
@@ -69,52 +77,34 @@ def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
 
 @register.filter
 def product_picture(product: models.Model) -> Any:
-    """Return the picture of a product as its file field gives it, wherever its vectors stand."""
-    placement = get_placement(product.__class__, _through(product))
-    picture: Any = product
-    for name in placement.product_image.split("__"):
-        picture = getattr(picture, name, None)
-    return picture
+    """Return the picture of a product as its file field gives it; of several the one that is alike."""
+    return picture_of(product)
 
 
-def find_similar(product: Any, limit: Any) -> Iterable[Any]:
-    """Return the evaluated queryset of at most ``limit`` products similar to ``product``.
+def find_similar(product: Any, limit: Any, *, request: HttpRequest | None = None, **rules: Any) -> list[Any]:
+    """Return at most ``limit`` visible products similar to ``product``, by the rules of ``ranked``.
 
     With DEBUG off nothing that goes wrong breaks the page: the error is logged, a savepoint keeps an open
-    transaction usable, and the result is empty.
+    transaction usable, and the list is empty.
     """
     try:
-        similar = _manager(product).db_manager(hints={"instance": product}).similar_to(product)[: int(limit)]
+        if not isinstance(product, models.Model):
+            raise TypeError(f"{{% similar_products %}} takes a product, not {type(product).__name__}.")
+        similar = visible_and_similar(product, request)
         connection = transaction.get_connection(similar.db)
         if connection.in_atomic_block:
             with transaction.atomic(using=similar.db):
-                found = len(similar)
+                found = ranked(similar, int(limit), **rules)
         else:
-            found = len(similar)
+            found = ranked(similar, int(limit), **rules)
     except Exception:
         if settings.DEBUG:
             raise
         logger.exception("No similar products for %r.", product)
-        return _manager_or_none(product)
+        return []
     if not found:
-        logger.info("No similar products for %r: it has no current vector, or nothing to compare with.", product)
-    return cast("Iterable[Any]", similar)
-
-
-def _manager(product: Any) -> Any:
-    manager = getattr(product.__class__, "_default_manager", None)  # of a lazy object: the class it stands for
-    if not isinstance(manager, SimilarManager):
-        raise TypeError(
-            f"{{% similar_products %}} takes a product whose default manager is a SimilarManager, "
-            f"not {type(product).__name__}."
+        logger.info(
+            "No similar products for %r: it has no current vector, is hidden, or there is nothing to compare with.",
+            product,
         )
-    return manager
-
-
-def _manager_or_none(product: Any) -> Iterable[Any]:
-    manager = getattr(product.__class__, "_default_manager", None)
-    return manager.none() if manager else []
-
-
-def _through(product: models.Model) -> str:
-    return getattr(product.__class__._default_manager, "_through", "")
+    return found

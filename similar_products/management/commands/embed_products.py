@@ -26,7 +26,8 @@ from ...indexing import (
     missing_companions,
 )
 from ...models import VisuallySimilarModel, get_holders
-from ...query import SimilarQuerySet, holder_of
+from ...placement import holder_of
+from ...query import SimilarQuerySet
 from ...vector_index import index_after_load
 
 FAILED = 1

@@ -1,0 +1,94 @@
+"""Servers on 127.0.0.1 that answer with any bytes at all, well-formed or not."""
+
+import contextlib
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+
+Answer = Callable[[socket.socket, "RawServer"], None]
+
+PATIENCE = 30.0
+"""Seconds that a server waits for the end of a test at most."""
+
+
+class RawServer(socketserver.ThreadingTCPServer):
+    """Hands each connection, its request read and kept, to a function."""
+
+    allow_reuse_address = True
+
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None) -> None:
+        self.answer = answer
+        self.tls = tls
+        self.connections = 0
+        self.requests: list[str] = []
+        self.gave_up = False
+        """Whether an answer ended because the server had enough, and not the client."""
+        self.over = threading.Event()
+        """Set when the test is over; what never answers waits for it."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+    def url(self, path: str = "/a.jpg", *, host: str = "127.0.0.1") -> str:
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
+
+    def wait(self) -> None:
+        """Do nothing until the test is over."""
+        if not self.over.wait(PATIENCE):
+            self.gave_up = True
+
+    def handle_error(self, request, client_address) -> None:
+        pass  # clients hang up on purpose; a fault in an answer fails its test by what it does not send
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    server: RawServer
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        connection = self.request
+        if self.server.tls:
+            connection = self.server.tls.wrap_socket(connection, server_side=True)
+        with contextlib.closing(connection):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                part = connection.recv(65_536)
+                if not part:
+                    return
+                head += part
+            self.server.requests.append(head.decode("latin-1"))
+            self.server.answer(connection, self.server)
+
+
+@contextlib.contextmanager
+def serving(answer: Answer | bytes, *, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+    """Serve ``answer``, a function or the bytes to send, until the end of the block."""
+    if isinstance(answer, bytes):
+        data = answer
+
+        def answer(connection: socket.socket, server: RawServer) -> None:
+            connection.sendall(data)
+
+    with RawServer(answer, tls) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.over.set()
+            server.shutdown()
+            thread.join()
+
+
+def response(body: bytes = b"", *headers: str, status: str = "200 OK", length: bool = True) -> bytes:
+    """Return an answer in HTTP/1.1, with a true Content-Length unless ``length`` says no."""
+    lines = [f"HTTP/1.1 {status}", *headers, *([f"Content-Length: {len(body)}"] if length else [])]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1") + body
+
+
+def redirect(location: str, *headers: str, status: str = "302 Found") -> bytes:
+    return response(b"", f"Location: {location}", *headers, status=status)
