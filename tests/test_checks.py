@@ -311,6 +311,7 @@ def test_e019__name_that_each_result_is_given(monkeypatch):
     messages = [message for message in run_checks(tags=["models"]) if message.id == "similar_products.E019"]
     assert {message.obj for message in messages} == {Shirt, CheapShirt, PrintedShirt}
     assert messages[0].msg == (
-        "tests.Shirt has 'likeness' of its own, which similar_to() gives each result: it would be written over, and saved."
+        "tests.Shirt has 'likeness' of its own, which similar_to() gives each result: it would be written over, and "
+        "saved."
     )
     assert messages[0].hint == "Give the model's another name; its db_column may stay."
