@@ -3,6 +3,8 @@
 What comes in is hostile until it has passed here. Nothing else in the app calls the decoder.
 """
 
+import math
+from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -11,14 +13,16 @@ from django.core.files.storage import Storage
 from numpy.typing import NDArray
 
 from .conf import get_settings
-from .decoder import CATALOGUE, PUBLIC, ImageRejected, decode, decode_isolated, too_many_pixels
+from .decoder import CATALOGUE, PUBLIC, WHOLE, ImageRejected, Region, decode, decode_isolated, too_many_pixels
 
-__all__ = ["TRANSIENT_CODES", "ImageRejected", "Pixels", "load_pixels", "load_stored_pixels"]
+__all__ = ["TRANSIENT_CODES", "WHOLE", "ImageRejected", "Pixels", "Region", "load_pixels", "load_stored_pixels"]
 
 Pixels = NDArray[np.uint8]
 
 TRANSIENT_CODES = frozenset({"storage_error", "decoder_unavailable"})
 """What may go away without a change of the picture: it is not recorded, and the row stays pending."""
+REGION_TOLERANCE = 1e-6
+"""What the sums of a region may be over 1: 0.7 + 0.3 in decimals that a browser cut off."""
 BLANK_SPREAD = 10
 """Up to this difference between the least and the greatest value of each channel a picture is blank.
 
@@ -47,7 +51,9 @@ def load_stored_pixels(storage: Storage, name: str, size: int) -> Pixels:
     return load_pixels(data, size)
 
 
-def load_pixels(source: bytes | IO[bytes], size: int, *, public: bool = False) -> Pixels:
+def load_pixels(
+    source: bytes | IO[bytes], size: int, *, public: bool = False, region: Sequence[float] = WHOLE
+) -> Pixels:
     """Return the picture upright, in sRGB, centre-filled to a square: uint8 ``[size, size, 3]``, not writable.
 
     Transparency is laid on white, 16-bit is scaled, CMYK and LAB go through their ICC profile. Filling the
@@ -56,8 +62,10 @@ def load_pixels(source: bytes | IO[bytes], size: int, *, public: bool = False) -
 
     ``public`` says that anybody may have sent it: smaller caps, the formats of the web only, and always a decoder
     process of its own. Pictures of the catalogue go there if ``SIMILAR_PRODUCTS["ISOLATE_DECODER"]`` says so; the
-    pixels are the same. Raises ``ImageRejected`` whatever is wrong with the picture.
+    pixels are the same. ``region`` is the part of the picture that counts, as ``get_region`` takes it. Raises
+    ``ImageRejected`` whatever is wrong with the picture, and ``ValueError`` for a region that is none.
     """
+    part = get_region(region)
     settings = get_settings()
     limits = PUBLIC if public else CATALOGUE
     data = source if isinstance(source, bytes) else _read(source, limits.max_bytes)
@@ -66,16 +74,32 @@ def load_pixels(source: bytes | IO[bytes], size: int, *, public: bool = False) -
     if len(data) > limits.max_bytes:
         raise ImageRejected("too_large_bytes", f"The picture file has more than {limits.max_bytes // 1024 // 1024} MB.")
     if public or settings.isolate_decoder:
-        rows = decode_isolated(data, size, limits)
+        rows = decode_isolated(data, size, limits, part)
     else:
         try:
-            rows = decode(data, size, limits)
+            rows = decode(data, size, limits, part)
         except MemoryError as error:
             raise too_many_pixels(limits) from error
     pixels = np.frombuffer(rows, np.uint8).reshape(size, size, 3)
     if settings.refuse_blank and _is_blank(pixels):
         raise ImageRejected("blank", "The picture has one colour only, as a placeholder for a missing photo has.")
     return pixels
+
+
+def get_region(values: Sequence[float]) -> Region:
+    """Return the region ``(x, y, width, height)`` of the upright picture, in fractions of its sides.
+
+    Raises ``ValueError`` with a sentence where it has no area or leaves the picture.
+    """
+    if len(values) == len(WHOLE) and all(math.isfinite(value) for value in values):
+        region = Region(*values)
+        x, y, width, height = region
+        if min(x, y) >= 0 and min(width, height) > 0 and max(x + width, y + height) <= 1 + REGION_TOLERANCE:
+            return region
+    raise ValueError(
+        f"The region is {', '.join(f'{value:g}' for value in values)}; valid are x, y, width and height in fractions "
+        "of the picture: not negative, with an area, and inside."
+    )
 
 
 def _read(file: IO[bytes] | Any, max_bytes: int) -> bytes:

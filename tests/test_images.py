@@ -148,6 +148,83 @@ def test_exif_orientation__is_applied(orientation):
     assert mean_difference(saved(turned, "JPEG", exif=exif, quality=98)) <= 2
 
 
+# A region of the picture.
+
+THIRDS = (0.25, 0.5, 0.25, 0.375)
+"""Of the photo's 96 x 64 pixels: 24 x 24 from (24, 32)."""
+
+
+def part_of_photo() -> np.ndarray:
+    return load_pixels(saved(photo().crop((24, 32, 48, 56)), "PNG"), SIZE).astype(int)
+
+
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_region__is_what_counts(format, public):
+    options = {"lossless": True} if format == "WEBP" else {}
+    pixels = load_pixels(saved(photo(), format, **options), SIZE, public=public, region=THIRDS)
+    assert (pixels == part_of_photo()).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_region__is_of_the_upright_picture(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    operation = inverse.get(orientation, decoder._ORIENTATIONS.get(orientation))
+    stored = photo() if operation is None else photo().transpose(operation)
+    pixels = load_pixels(saved(stored, "PNG", exif=exif), SIZE, public=True, region=THIRDS).astype(int)
+    assert np.abs(pixels - part_of_photo()).max() <= 1  # resizing along the other side first rounds otherwise
+
+
+def test_region__the_whole_is_the_picture_itself():
+    data = saved(photo(), "JPEG", quality=90)
+    assert (load_pixels(data, SIZE, region=(0, 0, 1, 1)) == load_pixels(data, SIZE)).all()
+
+
+def test_region__of_a_large_jpeg_is_as_sharp_as_a_photo_of_it():
+    rng = np.random.default_rng(0)
+    tiles = Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    large = tiles.resize((1800, 1200), Image.Resampling.NEAREST)
+    data = saved(large, "JPEG", quality=95)
+    alone = saved(large.crop((900, 600, 1020, 720)), "PNG")
+    pixels = load_pixels(data, 64, public=True, region=(0.5, 0.5, 120 / 1800, 120 / 1200)).astype(int)
+    assert np.abs(pixels - load_pixels(alone, 64).astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_region__has_a_pixel_at_least(format):
+    data = saved(Image.new("RGB", (64, 48), "red"), format)
+    pixels = load_pixels(data, SIZE, public=True, region=(1 - 1e-9, 1 - 1e-9, 1e-9, 1e-9))
+    assert pixels[0, 0, 0] > 250
+
+
+def test_region__of_a_transparent_palette_stays_transparent():
+    data = saved(Image.new("P", (40, 40), 0), "PNG", transparency=0)
+    assert load_pixels(data, SIZE, public=True, region=(0.5, 0.5, 0.5, 0.5)).min() == 255
+
+
+def test_region__without_a_thing_in_it_is_blank(options):
+    options["REFUSE_BLANK"] = True
+    data = picture_bytes("red", "red", "lime", "blue", size=(80, 40))
+    assert load_pixels(data, SIZE, public=True, region=(0.25, 0, 0.5, 1)).shape == (SIZE, SIZE, 3)
+    with pytest.raises(ImageRejected, match="one colour"):
+        load_pixels(data, SIZE, public=True, region=(0, 0, 0.5, 1))
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        *((), (0, 0, 1), (0, 0, 1, 1, 1), (-0.1, 0, 0.5, 0.5), (0, -0.1, 0.5, 0.5), (0, 0, 0, 1), (0, 0, 1, 0)),
+        *((0.6, 0, 0.5, 1), (0, 0.6, 1, 0.5), (0, 0, -1, 1), (float("nan"), 0, 1, 1), (0, float("nan"), 1, 1)),
+        *((0, 0, float("nan"), 1), (0, 0, 1, float("inf"))),
+    ],
+)
+def test_region__that_is_none_is_refused(region):
+    with pytest.raises(ValueError, match="valid are x, y, width and height in fractions"):
+        load_pixels(picture_bytes("red", "blue"), SIZE, region=region)
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's, at opening
 def test_broken_exif__leaves_the_picture_as_it_lies():
     data = saved(photo(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff", quality=98)

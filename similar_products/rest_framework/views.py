@@ -1,0 +1,357 @@
+"""Similar products and search by photo, as actions for a shop's own ViewSet and as one ready-made."""
+
+import copy
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, ClassVar
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, ValidationError
+from django.db import models
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpResponse, QueryDict
+from django.template.loader import render_to_string
+from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
+from django.utils.module_loading import import_string
+from django.utils.translation import get_language
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.filters import OrderingFilter, SearchFilter
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import IsAdminUser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.viewsets import GenericViewSet
+
+from ..bands import WORDS
+from ..conf import get_settings
+from ..encoders import get_encoder
+from ..indexing import count_states
+from ..placement import get_placement
+from ..query import similar_to
+from ..ranking import ranked
+from ..visibility import only_visible
+from .exceptions import exception_handler
+from .parsers import PhotoParser, SmallJSONParser, refuse_chunked
+from .photos import embed_photo, fetch_photo, recall, remember
+from .schema import FragmentSchema, SearchSchema, SimilarSchema, StatusSchema
+from .serializers import OptionsSerializer, VisualSearchSerializer, card_serializer, picture_url, without_vectors
+from .states import is_servable, pictures_of, state_of
+from .throttles import SimilarProductsThrottle, VisualSearchThrottle
+
+logger = logging.getLogger(__name__)
+
+FRAGMENT_TEMPLATE = "similar_products/similar_products.html"
+"""The template of the tag."""
+MAX_OFFERED = 1_000
+"""So many products of a fallback's list are looked at."""
+
+
+class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
+    """What all the actions share. The ViewSet's own queryset, serializer, permissions and filters are used."""
+
+    similarity_throttles: ClassVar[dict[str, type[SimilarProductsThrottle]]] = {}
+    """The actions that a class adds, each with its throttle; a shop's own of the same name are another matter."""
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler if self._throttle() else super().get_exception_handler()
+
+    def get_throttles(self) -> list[Any]:
+        throttle = self._throttle()
+        return [*super().get_throttles(), *([throttle()] if throttle else [])]
+
+    def _throttle(self) -> type[SimilarProductsThrottle] | None:
+        action = getattr(self, "action", None)
+        found = (vars(each).get("similarity_throttles", {}).get(action) for each in type(self).__mro__)
+        return next(filter(None, found), None)
+
+    def get_product_serializer(self, products: list[Any]) -> Any:
+        """Return the serializer for the products of an answer: the ViewSet's own."""
+        return self.get_serializer(products, many=True)
+
+    def _visible(self) -> QuerySet[Any]:
+        request = getattr(self, "request", None)
+        return only_visible(self.get_queryset(), getattr(request, "_request", None))
+
+    def _filtered(self) -> QuerySet[Any]:
+        products = self._visible()
+        filtered = self.filter_queryset(products)
+        query = filtered.query
+        if query.distinct or query.is_sliced or query.combinator:  # the nearest could not be found in the index
+            keys: QuerySet[Any] = filtered if query.is_sliced or query.combinator else filtered.order_by()
+            narrowed: QuerySet[Any] = products.filter(pk__in=keys.values("pk"))
+            return narrowed
+        return filtered
+
+    def _options(self) -> dict[str, Any]:
+        serializer = OptionsSerializer(data=self.request.query_params, context={"model": self._visible().model})
+        serializer.is_valid(raise_exception=True)
+        options: dict[str, Any] = serializer.validated_data
+        return options
+
+    def _anchor(self) -> Any:
+        """Return the product in the URL with its state. Raises the same ``NotFound`` for a hidden and a missing one.
+
+        Filters that read parameters are for the products found: to a sold-out one others in stock are looked for.
+        Those that say who may see what apply to both.
+        """
+        products = self._visible()
+        plain = _without_parameters(self.request)
+        for backend in self.filter_backends:
+            if not (issubclass(backend, SearchFilter | OrderingFilter) or hasattr(backend, "get_filterset_class")):
+                products = backend().filter_queryset(plain, products, self)
+        value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
+        if "\0" in str(value):
+            raise NotFound
+        try:
+            products = products.filter(**{self.lookup_field: value})
+            product = products.annotate(similar_products_pictures=pictures_of(products.model)).order_by()[0]
+        except (IndexError, ObjectDoesNotExist, ValidationError, ValueError, TypeError, OverflowError):
+            raise NotFound from None
+        self.check_object_permissions(self.request, product)
+        return product
+
+    def _find(self, target: Any, options: dict[str, Any], anchor: Any = None) -> tuple[list[Any], str]:
+        """Return the products for an answer, and the name of the encoder that they were compared by."""
+        products = self._filtered()
+        found: list[Any] = []
+        if anchor is None or is_servable(anchor.similar_products_pictures):
+            similar: Any = similar_to(products, target)
+            similar = similar.annotate(_compared_by=similar.query.comparison.encoder)
+            rules = {name: options[name] for name in ("min_similarity", "exclude", "diversity")}
+            found = ranked(similar, options["limit"], **rules)
+        encoder = found[0]._compared_by if found else get_encoder().name
+        for row in found:
+            row.__dict__.pop("_compared_by", None)
+            row.is_fallback = False
+        missing = options["limit"] - len(found)
+        if missing:
+            shown = {row.pk for row in found} | set(options["exclude"]) | ({anchor.pk} if anchor is not None else set())
+            found += fall_back(products.exclude(pk__in=shown), self.request, anchor, missing)
+        return found, encoder
+
+    def _answer(self, found: list[Any], encoder: str, **around: Any) -> Response:
+        several = get_placement(found[0].__class__).several if found else False
+        context = self.get_serializer_context()
+        shown = without_vectors(self.get_product_serializer(found)).data
+        results = [
+            {
+                "rank": rank,
+                "similarity": None if row.is_fallback else round(row.similarity, 4),
+                "word": row.likeness or None,
+                "word_display": str(WORDS[row.likeness]) if row.likeness else None,
+                "matched_image": picture_url(row, context) if several and not row.is_fallback else None,
+                "fallback": row.is_fallback,
+                "product": product,
+            }
+            for rank, (row, product) in enumerate(zip(found, shown, strict=True), 1)
+        ]
+        answer = {
+            "request_id": uuid.uuid4().hex,
+            "encoder": encoder,
+            "count": len(results),
+            "fallback": any(row.is_fallback for row in found),
+            **around,
+            "results": results,
+        }
+        logger.debug("%s: %s gave %d products.", answer["request_id"], self.action, len(results))
+        return Response(answer)
+
+
+def _state(anchor: Any) -> str:
+    return state_of(anchor.similar_products_pictures, get_encoder().name)
+
+
+def _without_parameters(request: Request) -> Request:
+    plain = copy.copy(request)
+    plain._request = copy.copy(request._request)
+    plain._request.GET = QueryDict()
+    return plain
+
+
+def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: int) -> list[Any]:
+    """Return up to ``missing`` of ``products`` as the function named as ``FALLBACK`` chooses and orders them.
+
+    Whatever it returns, only what is in ``products`` is shown: they are visible, filtered and not shown yet.
+    """
+    model = products.model
+    path = get_settings().product(model).fallback
+    if not path:
+        return []
+    offered: Iterable[Any] = import_string(path)(products, request._request, anchor)
+    if isinstance(offered, QuerySet) and not (offered.query.is_sliced or offered.query.combinator):
+        rows = list(_with_picture(offered.filter(pk__in=products.order_by().values("pk")))[:missing])
+    else:
+        keys = [getattr(each, "pk", each) for each in islice(offered, MAX_OFFERED)]
+        by_key = _with_picture(products.filter(pk__in=keys)).in_bulk() if keys else {}
+        rows = [by_key[key] for key in keys if key in by_key]
+    rows = list({row.pk: row for row in rows}.values())[:missing]
+    for row in rows:
+        row.likeness, row.is_fallback = "", True
+    return rows
+
+
+def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:
+    """Annotate the first of several pictures, as ``picture_of`` reads it; it would be a query for each product."""
+    placement = get_placement(products.model)
+    if not placement.several:
+        return products
+    pictures = placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}).order_by("pk")
+    pictured: QuerySet[Any] = products.annotate(matched_image=Subquery(pictures.values(placement.holder_image)[:1]))
+    return pictured
+
+
+class SimilarProductsMixin(_SimilarityMixin):
+    """Adds ``GET {pk}/similar/`` to a ViewSet of products.
+
+    Its queryset, serializer, permissions, throttles and filter backends are used, its lookup field as well. What
+    ``SIMILAR_PRODUCTS["PRODUCTS"]`` names as ``VISIBLE`` applies besides.
+    """
+
+    similarity_throttles: ClassVar = {"similar": SimilarProductsThrottle}
+
+    @action(detail=True, methods=["get"], url_path="similar", url_name="similar", schema=SimilarSchema)
+    def similar(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the products that look like this one, the most similar first."""
+        options = self._options()
+        anchor = self._anchor()
+        found, encoder = self._find(anchor, options, anchor)
+        return self._answer(found, encoder, state=_state(anchor))
+
+
+class VisualSearchMixin(_SimilarityMixin):
+    """Adds ``POST search/`` to a ViewSet of products; see ``SimilarProductsMixin``."""
+
+    similarity_throttles: ClassVar = {"search": VisualSearchThrottle}
+
+    def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
+        # The form of the browsable API is the photo's, not a product's.
+        if getattr(self, "action", None) == "search" and not args and "instance" not in kwargs:
+            return VisualSearchSerializer(**kwargs)
+        return super().get_serializer(*args, **kwargs)
+
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="search",
+        url_name="search",
+        parser_classes=[PhotoParser, SmallJSONParser],
+        schema=SearchSchema,
+    )
+    def search(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return the products that look like a photo or a region of it. The photo is not stored."""
+        refuse_chunked(request._request)
+        options = self._options()
+        serializer = VisualSearchSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        wanted = serializer.validated_data
+        if "key" in wanted:
+            key, vector = wanted["key"], recall(wanted["key"])
+        else:
+            photo = wanted["image"] if "image" in wanted else fetch_photo(wanted["image_url"])
+            vector = embed_photo(photo, *([wanted["region"]] if "region" in wanted else []))
+            key = remember(vector)
+        found, encoder = self._find(vector, options)
+        return self._answer(found, encoder, key=key)
+
+
+class _JSONWhateverIsAsked(BaseContentNegotiation):
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return None
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  # type: ignore[type-arg]
+    """The ready-made ViewSet, for the model that ``SIMILAR_PRODUCTS["API"]`` names."""
+
+    similarity_throttles: ClassVar = {"fragment": SimilarProductsThrottle, "status": SimilarProductsThrottle}
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler
+
+    def get_queryset(self) -> QuerySet[Any]:
+        products: QuerySet[Any] = get_api_model()._default_manager.all()
+        return products
+
+    def get_serializer_class(self) -> Any:
+        path = get_settings().api.serializer
+        return import_string(path) if path else card_serializer(get_api_model())
+
+    @property
+    def filter_backends(self) -> list[Any]:  # type: ignore[override]
+        backends = list(api_settings.DEFAULT_FILTER_BACKENDS)
+        if get_settings().api.filterset:
+            from django_filters.rest_framework import DjangoFilterBackend  # here: it is optional
+
+            if DjangoFilterBackend not in backends:
+                backends.append(DjangoFilterBackend)
+        return backends
+
+    @property
+    def filterset_class(self) -> Any:
+        path = get_settings().api.filterset
+        return import_string(path) if isinstance(path, str) and path else None
+
+    @property
+    def filterset_fields(self) -> Any:
+        names = get_settings().api.filterset
+        return None if isinstance(names, str) else names
+
+    @action(
+        detail=True,
+        methods=["get"],
+        url_path="similar/fragment",
+        url_name="fragment",
+        renderer_classes=[JSONRenderer],
+        content_negotiation_class=_JSONWhateverIsAsked,
+        schema=FragmentSchema,
+    )
+    def fragment(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """Return the similar products as HTML by the template of the tag, to be put into a page that is there."""
+        options = self._options()
+        anchor = self._anchor()
+        found, _ = self._find(anchor, options, anchor)
+        page = {"product": anchor, "similar_products": found}
+        html = render_to_string(FRAGMENT_TEMPLATE, page, request._request).strip()
+        response = HttpResponse(html)
+        tag = hashlib.sha256(f"{get_language()} {_state(anchor)} {html}".encode()).hexdigest()[:32]
+        response["ETag"] = f'"{tag}"'
+        patch_cache_control(response, private=True, max_age=get_settings().api.fragment_max_age)
+        patch_vary_headers(response, ("Accept-Language", "Cookie", "Authorization"))
+        return get_conditional_response(request._request, etag=response["ETag"], response=response)
+
+    @action(
+        detail=False,
+        methods=["get"],
+        url_path="status",
+        url_name="status",
+        permission_classes=[IsAdminUser],
+        schema=StatusSchema,
+    )
+    def status(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return how many pictures are ready, pending and failed; for staff."""
+        model = get_api_model()
+        holder = get_placement(model).holder
+        counts = count_states(holder, model._default_manager.all().db)
+        return Response({"model": model._meta.label, "encoder": get_encoder().name, **counts})
+
+
+def get_api_model() -> type[models.Model]:
+    """Return the model of the ready-made URLs; raise ``ImproperlyConfigured`` where the settings name none."""
+    label = get_settings().api.model
+    try:
+        model: type[models.Model] = apps.get_model(label)
+        get_placement(model)
+    except (LookupError, ValueError, TypeError) as error:
+        raise ImproperlyConfigured(
+            f"SIMILAR_PRODUCTS['API']['MODEL'] is {label!r}; valid is the label of a product model, as in "
+            f"'shop.Product': {error}"
+        ) from error
+    return model
