@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -19,19 +20,28 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "rest_framework",
+    "django_filters",
     "similar_products",
     "shop_demo",
 ]
 
+SIMILAR_PRODUCTS: dict[str, Any] = {
+    "API": {
+        "MODEL": "shop_demo.Product",
+        "SERIALIZER": "shop_demo.api.ProductSerializer",
+        "FILTERSET": "shop_demo.api.ProductFilter",
+    },
+    "FETCH_URLS": os.environ.get("SHOP_DEMO_FETCH_URLS") == "1",
+}
 # Without SIMILAR_PRODUCTS_MODEL (a URL or a folder) the encoder is MobileNetV2 from TensorFlow Hub.
-SIMILAR_PRODUCTS = {}
 if "SIMILAR_PRODUCTS_MODEL" in os.environ:
-    SIMILAR_PRODUCTS = {
-        "ENCODER": {
-            "BACKEND": "similar_products.encoders.TFHubEncoder",
-            "OPTIONS": {"handle": os.environ["SIMILAR_PRODUCTS_MODEL"]},
-        },
+    SIMILAR_PRODUCTS["ENCODER"] = {
+        "BACKEND": "similar_products.encoders.TFHubEncoder",
+        "OPTIONS": {"handle": os.environ["SIMILAR_PRODUCTS_MODEL"]},
     }
+# The search page asks again whenever a filter changes, which costs no inference.
+REST_FRAMEWORK: dict[str, Any] = {"DEFAULT_THROTTLE_RATES": {"similar_products_search": "60/min"}}
 
 if "DATABASE_URL" in os.environ:
     DATABASES = {"default": dj_database_url.parse(os.environ["DATABASE_URL"])}
