@@ -1,0 +1,2 @@
+def browsable(products, request):
+    return products.browsable()
