@@ -23,7 +23,7 @@ def parser(description: str | None, *, pictures: bool = True) -> argparse.Argume
     result.add_argument(
         "--model",
         default=os.environ.get("SIMILAR_PRODUCTS_MODEL"),
-        help="TF-Hub URL or SavedModel folder (environment variable SIMILAR_PRODUCTS_MODEL; TF-Hub's MobileNetV2).",
+        help="TF-Hub URL or SavedModel folder (environment variable SIMILAR_PRODUCTS_MODEL; the model in the package).",
     )
     return result
 

@@ -32,9 +32,11 @@ SIMILAR_PRODUCTS: dict[str, Any] = {
         "SERIALIZER": "shop_demo.api.ProductSerializer",
         "FILTERSET": "shop_demo.api.ProductFilter",
     },
+    # Written by calibrate_similarity on the drawn catalogue, for the model in the package.
+    "BANDS": BASE_DIR / "shop_demo" / "bands.json",
     "FETCH_URLS": os.environ.get("SHOP_DEMO_FETCH_URLS") == "1",
 }
-# Without SIMILAR_PRODUCTS_MODEL (a URL or a folder) the encoder is MobileNetV2 from TensorFlow Hub.
+# Without SIMILAR_PRODUCTS_MODEL (a URL or a folder) the encoder is the model in the package.
 if "SIMILAR_PRODUCTS_MODEL" in os.environ:
     SIMILAR_PRODUCTS["ENCODER"] = {
         "BACKEND": "similar_products.encoders.TFHubEncoder",

@@ -103,7 +103,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.test.utils import setup_test_environment
 setup_test_environment()
-del settings.SIMILAR_PRODUCTS["ENCODER"]  # the default: MobileNetV2 from TF-Hub
+del settings.SIMILAR_PRODUCTS["ENCODER"]  # the default: the model in the package
 call_command("check", stdout=io.StringIO())
 from shop_demo.models import Product
 product = Product.objects.get()

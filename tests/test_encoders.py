@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from shop_demo.drawing import DrawnProduct
 from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError, TFHubEncoder, get_encoder
 from similar_products.encoders import tfhub as tfhub_module
-from similar_products.encoders.tfhub import OFFICIAL_HANDLE
+from similar_products.encoders.tfhub import EMBEDDED_HANDLE, OFFICIAL_HANDLE
 from similar_products.images import Pixels
 from tests.saved_models import save_feature_model
 
@@ -91,7 +94,7 @@ def test_tfhub__known_handles_tell_dimensions_and_size_unopened(handle, dimensio
 
 
 def test_tfhub_name__of_a_url_is_its_path_and_the_preprocessing():
-    assert TFHubEncoder().name == "google/imagenet/mobilenet_v2_100_224/feature_vector/5-224-fit1"
+    assert TFHubEncoder(OFFICIAL_HANDLE).name == "google/imagenet/mobilenet_v2_100_224/feature_vector/5-224-fit1"
 
 
 def test_tfhub_name__of_a_folder_comes_from_its_files(model_1280, model_1792, tmp_path):
@@ -276,6 +279,80 @@ def test_tfhub_image_size__defaults_to_224_where_nothing_tells(tmp_path):
     assert tfhub_module._image_size(None) is None
 
 
+# The model in the package.
+
+
+def copied(model: str, folder: Path) -> Path:
+    return Path(shutil.copytree(model, folder / "copy"))
+
+
+def test_embedded__is_the_default_and_gives_unit_vectors_without_a_network(tmp_path):
+    """In a process of its own, in which every connection and every download fails."""
+    code = """
+import socket, numpy
+def refuse(*arguments, **options): raise OSError("there is no network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from similar_products.encoders import TFHubEncoder
+encoder = TFHubEncoder()
+pixels = numpy.random.default_rng(7).integers(0, 256, (5, encoder.image_size, encoder.image_size, 3), dtype="uint8")
+vectors = encoder.encode(pixels)
+print(vectors.shape, vectors.dtype, bool(abs(numpy.linalg.norm(vectors, axis=1) - 1).max() < 1e-5))
+"""
+    assert run_python(code, TFHUB_CACHE_DIR=str(tmp_path)).stdout == "(5, 1280) float32 True\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_embedded__tells_name_dimensions_and_size_without_tensorflow():
+    code = """
+import sys
+from similar_products.encoders import TFHubEncoder
+encoder = TFHubEncoder()
+print(encoder.dimensions, encoder.image_size, encoder.name, "tensorflow" in sys.modules)
+"""
+    assert re.fullmatch(r"1280 128 embedded-[0-9a-f]{16}-128-fit1 False\n", run_python(code).stdout)
+
+
+def test_embedded__has_as_many_dimensions_as_the_official_model():
+    assert TFHubEncoder().dimensions == TFHubEncoder(OFFICIAL_HANDLE).dimensions
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
+def test_embedded_name__follows_from_the_bytes_of_its_files_alone(monkeypatch, tmp_path, file):
+    name, copy = TFHubEncoder().name, copied(EMBEDDED_HANDLE, tmp_path)
+    monkeypatch.setattr(tfhub_module, "EMBEDDED_HANDLE", str(copy))
+    (copy / "MODEL_CARD.md").write_text("Other words.")
+    assert TFHubEncoder(copy).name == name
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / file).write_bytes(content)
+    assert TFHubEncoder(copy).name != name
+
+
+def test_embedded__pictures_are_near_to_themselves_in_another_light():
+    """The weights are trained: a drawing and the same one darker are nearer than two different drawings."""
+    pytest.importorskip("tensorflow")
+    pictures = [
+        np.asarray(DrawnProduct(number).artwork.photograph().resize((128, 128)), np.uint8) for number in range(10)
+    ]
+    pixels = np.stack([*pictures, *(picture // 10 * 9 for picture in pictures)])
+    vectors = TFHubEncoder().encode(pixels)
+    assert ((vectors[:10] @ vectors[10:].T).argmax(axis=1) == np.arange(10)).all()
+
+
+def test_embedded__is_at_most_8_megabytes_and_has_a_card():
+    files = [file for file in Path(EMBEDDED_HANDLE).rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 8_000_000
+    assert {file.name for file in files} == {
+        "MODEL_CARD.md",
+        "saved_model.pb",
+        "variables.data-00000-of-00001",
+        "variables.index",
+    }
+    card = (Path(EMBEDDED_HANDLE) / "MODEL_CARD.md").read_text()
+    for heading in ("## Data", "## Method", "## Figures", "## Limits"):
+        assert f"\n{heading}\n" in card
+
+
 # ColorHistogramEncoder.
 
 
@@ -333,9 +410,9 @@ def test_get_encoder__is_one_instance_for_the_same_settings(settings):
     assert get_encoder().dimensions == 8
 
 
-def test_get_encoder__default_is_the_official_model(settings):
+def test_get_encoder__default_is_the_embedded_model(settings):
     settings.SIMILAR_PRODUCTS = {}
-    assert get_encoder().handle == OFFICIAL_HANDLE
+    assert get_encoder().handle == EMBEDDED_HANDLE
 
 
 @pytest.mark.parametrize(

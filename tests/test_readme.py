@@ -1,6 +1,5 @@
 """The README's lines for a shop, word by word: wheel built, fresh environment, new project, neighbour found."""
 
-import hashlib
 import os
 import re
 import subprocess
@@ -11,9 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from similar_products.encoders.tfhub import OFFICIAL_HANDLE
 from tests.pictures import picture_bytes
-from tests.saved_models import save_feature_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,14 +58,10 @@ def test_readme__lines_for_a_shop(tmp_path, database):
     project.mkdir()
     venv.create(environment, with_pip=True)
 
-    # What TF-Hub would have put into its cache, so that no network is needed.
-    cached = tmp_path / "hub" / hashlib.sha1(OFFICIAL_HANDLE.encode()).hexdigest()
-    save_feature_model(cached, dimensions=1280, size=224)
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PYTHON", "SIMILAR"))},
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
-        "TFHUB_CACHE_DIR": str(tmp_path / "hub"),
     }
 
     def shell(line: str) -> str:

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from ..images import Pixels
 from .base import Encoder, EncoderError
 
+EMBEDDED_HANDLE = str(Path(__file__).parent / "mobilenet_v2_small")
+"""The model in this package, the default: it needs no network. Its MODEL_CARD.md says what it was trained on."""
+EMBEDDED_DIMENSIONS = 1280
+EMBEDDED_IMAGE_SIZE = 128
 OFFICIAL_HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
+"""Google's weights, larger and better on most pictures. Of as many dimensions, so that changing needs no migration."""
 PREPROCESSING = "fit1"
 """Names the way from file to tensor: upright sRGB, centre-filled square, 0..1. Part of every identity."""
 DOWNLOAD_TIMEOUT = 60.0
@@ -36,14 +41,15 @@ _forked_with_tensorflow = False
 class TFHubEncoder(Encoder):
     """An image feature vector model in the form of TF-Hub: ``[n, s, s, 3]`` in 0..1 in, ``[n, d]`` out.
 
-    ``handle`` is a TF-Hub URL or the folder of a SavedModel. ``image_size`` and ``dimensions`` are read from
-    the handle (MobileNetV2's names carry them) or from the model; say them where neither tells. ``name``
-    replaces the identity, which otherwise is the URL's path or a digest of the folder's files.
+    ``handle`` is a TF-Hub URL or the folder of a SavedModel; without one it is the model in this package.
+    ``image_size`` and ``dimensions`` are read from the handle (MobileNetV2's names carry them) or from the
+    model; say them where neither tells. ``name`` replaces the identity, which otherwise is the URL's path or a
+    digest of the folder's files.
     """
 
     def __init__(
         self,
-        handle: str | os.PathLike[str] = OFFICIAL_HANDLE,
+        handle: str | os.PathLike[str] = EMBEDDED_HANDLE,
         *,
         name: str = "",
         dimensions: int | None = None,
@@ -65,12 +71,19 @@ class TFHubEncoder(Encoder):
             width = int(known["width"])
             self._dimensions = dimensions or (1280 if width <= 100 else _divisible_by_8(1280 * width / 100))
             self._image_size = image_size or int(known["size"])
+        if self._is_embedded:
+            self._dimensions = dimensions or EMBEDDED_DIMENSIONS
+            self._image_size = image_size or EMBEDDED_IMAGE_SIZE
         # Taken now: opening the model may fill in the size, and the identity must not change with that.
         self._identity_suffix = "-".join([*([str(self._image_size)] if self._image_size else []), PREPROCESSING])
 
     @property
     def _is_url(self) -> bool:
         return "://" in self.handle
+
+    @property
+    def _is_embedded(self) -> bool:
+        return self.handle == EMBEDDED_HANDLE
 
     @cached_property
     def name(self) -> str:
@@ -79,7 +92,7 @@ class TFHubEncoder(Encoder):
         if self._is_url:
             model = self.handle.split("://", 1)[1].partition("?")[0].removeprefix("tfhub.dev/").strip("/")
         else:
-            model = f"savedmodel-{_digest(self._folder())}"
+            model = f"{'embedded' if self._is_embedded else 'savedmodel'}-{_digest(self._folder())}"
         return f"{model}-{self._identity_suffix}".replace("|", "-")
 
     @property
