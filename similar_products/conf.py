@@ -47,13 +47,14 @@ class ApiSettings:
 
     ``model``: the product model of the ready-made URLs, ``serializer`` the dotted path of its serializer, and
     ``filterset`` that of a ``FilterSet``, or the names of the fields that may be filtered on. ``max_inferences``: so
-    many photos one process takes at once. ``fragment_max_age``: seconds for which a browser keeps a fragment.
+    many photos one process takes at once; fewer than it has threads, or pages wait behind photos.
+    ``fragment_max_age``: seconds for which a browser keeps a fragment.
     """
 
     model: str = ""
     serializer: str = ""
     filterset: str | tuple[str, ...] = ""
-    max_inferences: int = 4
+    max_inferences: int = 1
     fragment_max_age: int = 60
 
 

@@ -7,15 +7,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
+from django.core.cache import cache
 from django.core.files.storage import Storage
 from django.db import connections, models, router
 from django.db.models import Count, QuerySet
 from django.db.models.constants import LOOKUP_SEP
+from django.utils import timezone
 from pgvector import Vector
 from pgvector.psycopg.vector import register_vector_info
 from psycopg import sql
@@ -227,6 +230,27 @@ def count_states(holder: type[VisuallySimilarModel], using: str) -> dict[str, An
         "failed": sum(codes.values()),
         "codes": codes,
     }
+
+
+def last_embedded(holder: type[VisuallySimilarModel]) -> datetime | None:
+    """Return when a picture of ``holder`` was last embedded, as far as Django's default cache remembers.
+
+    No column says it: state is derived from what is there. ``None`` where the cache is another process's own, was
+    emptied, or nothing was embedded yet.
+    """
+    when: datetime | None = cache.get(_when_key(holder))
+    return when
+
+
+def _remember_when(holder: type[VisuallySimilarModel]) -> None:
+    try:
+        cache.set(_when_key(holder), timezone.now(), None)
+    except Exception:  # whatever stands behind the cache: the vectors are written
+        logger.warning("The cache did not take when %s was embedded.", holder._meta.label, exc_info=True)
+
+
+def _when_key(holder: type[VisuallySimilarModel]) -> str:
+    return f"similar_products.last_embedded.{holder._meta.label_lower}"
 
 
 def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QuerySet[Any] | None:
@@ -445,6 +469,8 @@ class _Writer:
                     report.failed[result.error] += 1
                 else:
                     report.embedded += 1
+        if report.embedded:
+            _remember_when(self.holder)
         return report, outdated
 
     def _prepared(self, pk: Any) -> Any:

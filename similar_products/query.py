@@ -240,7 +240,7 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         k: int,
         *,
         min_similarity: float = 0.0,
-        near_duplicates: bool = False,
+        near_duplicates: bool | None = None,
         variants: bool = False,
         exclude: Iterable[Any] | models.Model | None = (),
         diversity: float = 0.0,

@@ -51,7 +51,7 @@ def test_settings__may_be_absent(settings):
 
 def test_api__is_read_live(settings):
     settings.SIMILAR_PRODUCTS = {"PRODUCTS": {"Shop.Product": {"FALLBACK": "shop.bestsellers"}}}
-    assert get_settings().api == ApiSettings("", "", "", 4, 60)
+    assert get_settings().api == ApiSettings("", "", "", 1, 60)
     assert get_settings().products["shop.product"].fallback == "shop.bestsellers"
     settings.SIMILAR_PRODUCTS = {
         "API": {

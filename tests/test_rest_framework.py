@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime
 from http.client import HTTPConnection
 
 import numpy as np
@@ -17,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
-from django.utils import translation
+from django.utils import timezone, translation
 from PIL import Image
 from rest_framework.exceptions import NotFound
 from rest_framework.filters import BaseFilterBackend
@@ -30,13 +31,14 @@ import similar_products.fetch
 from similar_products.decoder import ImageRejected
 from similar_products.encoders import ColorHistogramEncoder, EncoderError, get_encoder
 from similar_products.images import load_pixels
+from similar_products.indexing import embed
 from similar_products.rest_framework import photos, views
 from similar_products.rest_framework.views import SimilarProductsMixin
 from tests import api
 from tests.api import ShirtViewSet
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, along, at_angle
 from tests.models import Lamp, Rug, RugPhoto, RugPhotoLook, Shirt
-from tests.pictures import picture_bytes
+from tests.pictures import picture_bytes, picture_file
 from tests.test_query import shirt as add_shirt
 
 pytestmark = pytest.mark.django_db
@@ -756,11 +758,21 @@ def test_status__is_for_staff(client, staff, rugs):
     assert staff.get("/api/products/status/").json() == {
         "model": "tests.Rug",
         "encoder": ENCODER,
+        "last_embedded": None,
         "ready": 12,
         "pending": 1,
         "failed": 1,
         "codes": {"corrupt": 1},
     }
+
+
+def test_status__says_when_a_picture_was_last_embedded(staff, rugs):
+    before = timezone.now()
+    photo = RugPhoto.objects.create(rug=rugs[0], image=default_storage.save("new.png", picture_file("red", "blue")))
+    RugPhotoLook.objects.bulk_create([RugPhotoLook(photo=photo)])
+    assert embed(RugPhotoLook.objects.pending()).embedded == 1
+    said = datetime.fromisoformat(staff.get("/api/products/status/").json()["last_embedded"])
+    assert before <= said <= timezone.now()
 
 
 # The fragment.
@@ -925,7 +937,7 @@ from django.test import Client
 from django.test.utils import setup_test_environment
 setup_test_environment()
 settings.ROOT_URLCONF = "tests.api"
-settings.SIMILAR_PRODUCTS = {"API": {"MODEL": "tests.Shirt"}}  # the encoder is the default: MobileNetV2 from TF-Hub
+settings.SIMILAR_PRODUCTS = {"API": {"MODEL": "tests.Shirt"}}  # the encoder is the default
 from tests.models import Shirt
 pk = Shirt.objects.get(name="shirt 0").pk
 for address in (f"/api/products/{pk}/similar/", f"/api/products/{pk}/similar/fragment/", f"/own/shirts/{pk}/similar/"):

@@ -65,6 +65,8 @@ def configure(settings):
         **settings.REST_FRAMEWORK,
         "DEFAULT_THROTTLE_RATES": {"similar_products": None, "similar_products_search": None},
     }
+    # Changed in place: hundreds of assignments would nest as deep, and reading a setting goes through all of them.
+    settings.SIMILAR_PRODUCTS = app = {**settings.SIMILAR_PRODUCTS}
     cache.clear()
 
     def do(catalogue: Catalogue, *, has_fallback: bool) -> None:
@@ -74,7 +76,7 @@ def configure(settings):
             rules["FALLBACK"] = f"{__name__}.everything"
         if catalogue is CATALOGUES["companions of pictures"]:
             rules["THROUGH"] = "photos__look"
-        settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "API": {"MODEL": label}, "PRODUCTS": {label: rules}}
+        app.update(API={"MODEL": label}, PRODUCTS={label: rules})
 
     return do
 

@@ -199,6 +199,9 @@ class SimilarProductsStatusSerializer(serializers.Serializer[Any]):
     ready = serializers.IntegerField()
     pending = serializers.IntegerField()
     failed = serializers.IntegerField()
+    last_embedded = serializers.DateTimeField(
+        allow_null=True, help_text=gettext_lazy("When a picture was last embedded, as far as the cache remembers.")
+    )
     codes = serializers.DictField(child=serializers.IntegerField(), help_text=gettext_lazy("The failed ones by code."))
 
 

@@ -31,7 +31,7 @@ from rest_framework.viewsets import GenericViewSet
 from ..bands import WORDS
 from ..conf import get_settings
 from ..encoders import get_encoder
-from ..indexing import count_states
+from ..indexing import count_states, last_embedded
 from ..placement import get_placement
 from ..query import similar_to
 from ..ranking import ranked
@@ -336,11 +336,12 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
         schema=StatusSchema,
     )
     def status(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Return how many pictures are ready, pending and failed; for staff."""
+        """Return how many pictures are ready, pending and failed, and when one was last embedded; for staff."""
         model = get_api_model()
         holder = get_placement(model).holder
         counts = count_states(holder, model._default_manager.all().db)
-        return Response({"model": model._meta.label, "encoder": get_encoder().name, **counts})
+        around = {"model": model._meta.label, "encoder": get_encoder().name, "last_embedded": last_embedded(holder)}
+        return Response({**around, **counts})
 
 
 def get_api_model() -> type[models.Model]:
