@@ -1009,3 +1009,36 @@ def test_live__what_follows_the_length_is_not_read(live_server):
     headers = ("Content-Type: application/json", "Content-Length: 2")
     status, body = send(live_server.url, *headers, body=b'{}{"key": "a"}')
     assert (status, body["code"]) == (400, "exactly_one")
+
+
+# What a review found.
+
+
+def test_search__charset_of_the_request_is_not_used(client):
+    """Decoding punycode takes time that grows with the square of its length, and any codec could be named."""
+    body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n\xc3\xbc\r\n--x--\r\n'
+    answer = client.generic(
+        "POST", "/api/products/search/", body, content_type="multipart/form-data; boundary=x; charset=utf-16"
+    )
+    assert (answer.status_code, answer.json()["code"]) == (410, "key_gone")
+
+
+@pytest.mark.parametrize("key", ["a b", "\u20ac" * 22, "x" * 64, "\x7f" * 22])
+def test_search__key_that_none_can_be_is_not_asked_of_the_cache(client, monkeypatch, key):
+    monkeypatch.setattr(photos, "cache", None)
+    answer = client.post("/api/products/search/", {"key": key}, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (410, "key_gone")
+
+
+def test_search__name_that_cannot_be_written_is_escaped(client):
+    answer = client.generic(
+        "POST", "/api/products/search/", rb'{"\ud800": 1, "key": "x"}', content_type="application/json"
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(r"Unknown: \ud800. ")
+
+
+def test_fragment__other_conditions_than_if_none_match_are_not_looked_at(client, rugs):
+    address = similar(rugs[0], "fragment/")
+    assert client.get(address, HTTP_IF_UNMODIFIED_SINCE="Mon, 01 Jan 2001 00:00:00 GMT").status_code == 200
+    assert client.get(address, HTTP_IF_MATCH='"other"').status_code == 200

@@ -1,5 +1,6 @@
 """A photo becomes a vector in memory, and the vector waits in the cache under a key; the photo is kept nowhere."""
 
+import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from .exceptions import Busy, KeyGone
 
 KEY_SECONDS = 600
 """For so long a key can be used instead of the photo."""
+_KEY = re.compile(r"[A-Za-z0-9_-]{22}")
 _CACHE_NAME = "similar_products:search:{}"
 
 
@@ -83,6 +85,8 @@ def remember(vector: NDArray[np.float32]) -> str:
 
 def recall(key: str) -> NDArray[np.float32]:
     """Return the vector under ``key``. Raises ``KeyGone`` where there is none of the encoder in the settings."""
+    if not _KEY.fullmatch(key):  # some caches raise for other characters
+        raise KeyGone
     kept: Any = cache.get(_CACHE_NAME.format(key))
     if kept is None or kept["encoder"] != get_encoder().name:
         raise KeyGone

@@ -140,7 +140,7 @@ class VisualSearchSerializer(serializers.Serializer[Any]):
                 gettext_lazy(
                     "Unknown: {name}. The body has image, image_url or key, and region; options and filters go "
                     "into the query string."
-                ).format(name=str(unknown[0])[:50]),
+                ).format(name=str(unknown[0])[:50].encode("ascii", "backslashreplace").decode()),
                 "unknown_parameter",
             )
         if len([name for name in ("image", "image_url", "key") if name in attrs]) != 1:

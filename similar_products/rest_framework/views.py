@@ -5,6 +5,8 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http import HTTPStatus
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -19,7 +21,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import get_language
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
-from rest_framework.filters import OrderingFilter, SearchFilter
+from rest_framework.exceptions import ValidationError as InvalidParameters
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.renderers import JSONRenderer
@@ -97,13 +99,13 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
     def _anchor(self) -> Any:
         """Return the product in the URL with its state. Raises the same ``NotFound`` for a hidden and a missing one.
 
-        Filters that read parameters are for the products found: to a sold-out one others in stock are looked for.
-        Those that say who may see what apply to both.
+        The filters are asked without parameters: those are for the products found, so that to a sold-out one others
+        in stock can be looked for. What a filter says of who may see what applies to both.
         """
         products = self._visible()
         plain = _without_parameters(self.request)
         for backend in self.filter_backends:
-            if not (issubclass(backend, SearchFilter | OrderingFilter) or hasattr(backend, "get_filterset_class")):
+            with suppress(InvalidParameters):  # of a filter that cannot do without a parameter
                 products = backend().filter_queryset(plain, products, self)
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
         if "\0" in str(value):
@@ -185,15 +187,26 @@ def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: i
         return []
     offered: Iterable[Any] = import_string(path)(products, request._request, anchor)
     if isinstance(offered, QuerySet) and not (offered.query.is_sliced or offered.query.combinator):
+        offered = offered if _has_products_of(model, offered) else offered[:MAX_OFFERED]
+    if isinstance(offered, QuerySet) and _has_products_of(model, offered) and not offered.query.is_sliced:
         rows = list(_with_picture(offered.filter(pk__in=products.order_by().values("pk")))[:missing])
     else:
-        keys = [getattr(each, "pk", each) for each in islice(offered, MAX_OFFERED)]
+        keys = [
+            each.pk if isinstance(each, models.Model) else each
+            for each in islice(offered, MAX_OFFERED)
+            if not isinstance(each, models.Model) or each._meta.concrete_model is model._meta.concrete_model
+        ]
         by_key = _with_picture(products.filter(pk__in=keys)).in_bulk() if keys else {}
         rows = [by_key[key] for key in keys if key in by_key]
     rows = list({row.pk: row for row in rows}.values())[:missing]
     for row in rows:
         row.likeness, row.is_fallback = "", True
     return rows
+
+
+def _has_products_of(model: type[models.Model], queryset: QuerySet[Any]) -> bool:
+    is_whole = queryset._fields is None and not queryset.query.combinator  # type: ignore[attr-defined]
+    return is_whole and queryset.model._meta.concrete_model is model._meta.concrete_model
 
 
 def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:
@@ -325,7 +338,8 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
         response["ETag"] = f'"{tag}"'
         patch_cache_control(response, private=True, max_age=get_settings().api.fragment_max_age)
         patch_vary_headers(response, ("Accept-Language", "Cookie", "Authorization"))
-        return get_conditional_response(request._request, etag=response["ETag"], response=response)
+        known = get_conditional_response(request._request, etag=response["ETag"], response=response)
+        return known if known is not None and known.status_code == HTTPStatus.NOT_MODIFIED else response
 
     @action(
         detail=False,
