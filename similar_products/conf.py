@@ -1,7 +1,7 @@
 """The settings of the app: one dict named ``SIMILAR_PRODUCTS``, read anew at each use."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -158,7 +158,7 @@ def _embed_on_save(value: Any) -> str:
         )
     if value in EMBED_ON_SAVE:
         return str(value)
-    valid = f"valid are {_listed(EMBED_ON_SAVE)} and the dotted path of a function enqueue(model_label, pk, using)"
+    valid = f"valid are {listed(EMBED_ON_SAVE)} and the dotted path of a function enqueue(model_label, pk, using)"
     if not isinstance(value, str) or "." not in value:
         raise ImproperlyConfigured(f"{where}; {valid}.")
     try:
@@ -211,8 +211,9 @@ def _flag(given: Mapping[str, Any], key: str, *, default: bool) -> bool:
 def _refuse_unknown(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in given:
         if key not in known:
-            raise ImproperlyConfigured(f"{where} has the unknown key {key!r}; known are {_listed(known)}.")
+            raise ImproperlyConfigured(f"{where} has the unknown key {key!r}; known are {listed(known)}.")
 
 
-def _listed(values: tuple[str, ...]) -> str:
+def listed(values: Iterable[str]) -> str:
+    """Return names as a sentence has them, quoted and with commas."""
     return ", ".join(repr(value) for value in values)

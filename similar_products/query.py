@@ -12,7 +12,7 @@ from django.db.models.sql import Query
 from django.db.models.sql.datastructures import Join
 from pgvector.django import CosineDistance
 
-from .conf import get_settings
+from .conf import get_settings, listed
 from .encoders import get_encoder
 from .placement import (
     DERIVED_FIELDS,
@@ -132,7 +132,7 @@ def similar_to(
     embedding = placement.from_product("embedding")
     if taken := [name for name in RESULT_NAMES if hasattr(queryset.model, name)]:
         raise TypeError(
-            f"{queryset.model._meta.label} has {_listed(taken)} of its own, which similar_to() gives each result; give "
+            f"{queryset.model._meta.label} has {listed(taken)} of its own, which similar_to() gives each result; give "
             "the model's another name."
         )
     found: Any = _one_row_each(queryset)
@@ -161,10 +161,6 @@ def similar_to(
     # Django copies the attributes of a query with it, so this reaches ranked() over any queryset class.
     found.query.comparison = comparison
     return cast("models.QuerySet[ModelT]", found)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
 
 
 def _nearer_pictures(comparison: Comparison) -> "models.QuerySet[Any]":

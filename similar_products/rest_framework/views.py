@@ -186,11 +186,11 @@ def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: i
     if not path:
         return []
     offered: Iterable[Any] = import_string(path)(products, request._request, anchor)
-    if isinstance(offered, QuerySet) and not (offered.query.is_sliced or offered.query.combinator):
-        offered = offered if _has_products_of(model, offered) else offered[:MAX_OFFERED]
-    if isinstance(offered, QuerySet) and _has_products_of(model, offered) and not offered.query.is_sliced:
+    if isinstance(offered, QuerySet) and _can_be_filtered(offered, model):
         rows = list(_with_picture(offered.filter(pk__in=products.order_by().values("pk")))[:missing])
     else:
+        if isinstance(offered, QuerySet) and not offered.query.is_sliced:
+            offered = offered[:MAX_OFFERED]
         keys = [
             each.pk if isinstance(each, models.Model) else each
             for each in islice(offered, MAX_OFFERED)
@@ -204,9 +204,10 @@ def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: i
     return rows
 
 
-def _has_products_of(model: type[models.Model], queryset: QuerySet[Any]) -> bool:
-    is_whole = queryset._fields is None and not queryset.query.combinator  # type: ignore[attr-defined]
-    return is_whole and queryset.model._meta.concrete_model is model._meta.concrete_model
+def _can_be_filtered(queryset: QuerySet[Any], model: type[models.Model]) -> bool:
+    is_open = not (queryset.query.is_sliced or queryset.query.combinator)
+    gives_rows = queryset._fields is None  # type: ignore[attr-defined]
+    return is_open and gives_rows and queryset.model._meta.concrete_model is model._meta.concrete_model
 
 
 def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:

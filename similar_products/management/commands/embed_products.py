@@ -2,7 +2,7 @@ import signal
 import sys
 import threading
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -29,6 +29,7 @@ from ...models import VisuallySimilarModel, get_holders
 from ...placement import holder_of
 from ...query import SimilarQuerySet
 from ...vector_index import index_after_load
+from ..arguments import positive
 
 FAILED = 1
 CANNOT_RUN = 2
@@ -55,8 +56,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--status", action="store_true", help="Count by state and error code, and do nothing.")
         parser.add_argument("--retry-failed", action="store_true", help="Try failed pictures again too.")
-        parser.add_argument("--limit", type=_positive, help="Stop after this many pictures.")
-        parser.add_argument("--batch-size", type=_positive, help="Pictures encoded at once (the encoder's own: 32).")
+        parser.add_argument("--limit", type=positive, help="Stop after this many pictures.")
+        parser.add_argument("--batch-size", type=positive, help="Pictures encoded at once (the encoder's own: 32).")
         parser.add_argument("--dry-run", action="store_true", help="Count what would be done, and do nothing.")
         parser.add_argument("--database", choices=tuple(connections), help="Alias of the database (the router's).")
 
@@ -154,12 +155,6 @@ class Command(BaseCommand):
     def _say_building(self, label: str, verbosity: int) -> None:
         if verbosity > 0:
             self.stdout.write(f"{label}: building the vector index.")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def _holders(labels: list[str]) -> list[type[VisuallySimilarModel]]:
