@@ -25,7 +25,6 @@ def main() -> None:
         "--output", type=Path, default=ROOT / ".cache" / "training" / "model", help="Folder for the SavedModel."
     )
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "training", help="Targets, checkpoint and log.")
-    parser.add_argument("--crops", type=int, default=100_000, help="Pictures for the teacher to look at (100000).")
     parser.add_argument("--crop-minutes", type=float, default=20, help="Most minutes to spend on them (20).")
     parser.add_argument("--hours", type=float, default=1.5, help="Hours of training, the teacher's part not counted.")
     parser.add_argument("--seed", type=int, default=1)
@@ -53,7 +52,6 @@ def main() -> None:
         arguments.images,
         arguments.teacher,
         size=STUDENT.size,
-        count=arguments.crops,
         seed=arguments.seed,
         until=time.monotonic() + arguments.crop_minutes * 60,
     )

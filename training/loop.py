@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .model import Shape, build_student
+from .model import Shape, build_student, with_maps
 from .pictures import RECIPES
 from .targets import Targets
 
@@ -24,13 +24,14 @@ WEIGHT_DECAY = 0.03
 SIMILARITY_WEIGHT = 5.0
 """The squared differences of similarities are about a hundredth of 1 - cosine; this makes them count."""
 AVERAGE_DECAY = 0.998
-HELD_OUT = 1024
-"""Crops at the end that are never trained on; the photos they are from are."""
-SIZES = ((0.5, 0.75), (0.75, 0.875), (1.0, 1.0))
+MAPS_WEIGHT = 0.5
+"""The squared error of either map is 1 for a guess of the mean, as the cosine loss is."""
+SIZES = ((0.7, 0.75), (0.85, 0.875), (1.0, 1.0))
 """Up to which part of the time, and what part of the full side the pictures have then: small ones take less time."""
 CHECKPOINT_SECONDS = 600
 CHECKPOINT = "checkpoint.npz"
 LOG_STEPS = 50
+LOSSES = ("cosine_loss", "similarity_loss", "middle_loss", "last_loss")
 
 
 class Trainer:
@@ -46,14 +47,15 @@ class Trainer:
         self.step = 0
         self.elapsed = 0.0
         self._mean = _mean_direction(targets.vectors)
-        self._up_to = _chances(targets.recipes[:-HELD_OUT]).cumsum()
+        self._up_to = _chances(targets).cumsum()
         dimensions = targets.vectors.shape[1]
         self.student = build_student(shape, dimensions)
+        self.pupil = with_maps(self.student, [targets.middle.shape[-1], targets.last.shape[-1]])
         self.average = build_student(shape, dimensions)
         self.average.set_weights(self.student.get_weights())
         self.optimizer = keras.optimizers.AdamW(PEAK_RATE, weight_decay=WEIGHT_DECAY)
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.optimizer.build(self.student.trainable_variables)
+        self.optimizer.build(self.pupil.trainable_variables)
         self._stop = False
 
     def train(self, monitor: Callable[[keras.Model], dict[str, float]]) -> bool:
@@ -65,7 +67,7 @@ class Trainer:
             signal.signal(number, self._interrupted)
         before, begun = self.elapsed, time.monotonic()
         saved = time.monotonic()
-        losses: list[tuple[float, float]] = []
+        losses: list[tuple[float, ...]] = []
         # A moving bar on a terminal; in a pipe only the line of each report.
         with tqdm(total=round(self.seconds), initial=round(before), unit=" s", disable=None, desc="Training") as bar:
             while self.elapsed < self.seconds and not self._stop:
@@ -76,10 +78,10 @@ class Trainer:
                 self.elapsed = before + time.monotonic() - begun
                 bar.update(round(self.elapsed) - bar.n)
                 if self.step % LOG_STEPS == 0:
-                    cosine_loss, similarity_loss = np.mean(np.array(losses), axis=0)
+                    means = dict(zip(LOSSES, np.mean(np.array(losses), axis=0).tolist(), strict=True))
                     losses.clear()
-                    self._log(rate=rate, cosine_loss=float(cosine_loss), similarity_loss=float(similarity_loss))
-                    bar.set_postfix(step=self.step, cosine=f"{1 - cosine_loss:.3f}")
+                    self._log(rate=rate, **means)
+                    bar.set_postfix(step=self.step, cosine=f"{1 - means['cosine_loss']:.3f}")
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self.save()
                     saved = time.monotonic()
@@ -90,7 +92,7 @@ class Trainer:
         return not self._stop
 
     def save(self) -> None:
-        state = {f"student{i}": value for i, value in enumerate(self.student.get_weights())}
+        state = {f"pupil{i}": value for i, value in enumerate(self.pupil.get_weights())}
         state |= {f"average{i}": value for i, value in enumerate(self.average.get_weights())}
         state |= {f"optimizer{i}": np.asarray(variable) for i, variable in enumerate(self.optimizer.variables)}
         unfinished = self._checkpoint.with_suffix(".part")
@@ -104,7 +106,7 @@ class Trainer:
             return False
         with np.load(self._checkpoint) as state:
             self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
-            for name, model in (("student", self.student), ("average", self.average)):
+            for name, model in (("pupil", self.pupil), ("average", self.average)):
                 model.set_weights([state[f"{name}{i}"] for i in range(len(model.weights))])
             for i, variable in enumerate(self.optimizer.variables):
                 variable.assign(state[f"optimizer{i}"])
@@ -123,14 +125,16 @@ class Trainer:
         dice = np.random.default_rng([self.seed, self.step])
         return np.sort(np.searchsorted(self._up_to[:-1], dice.random(BATCH)))
 
-    def _learn(self, rows: NDArray[np.int64]) -> tuple[float, float]:
-        cosine_loss, similarity_loss = self._step(
+    def _learn(self, rows: NDArray[np.int64]) -> tuple[float, ...]:
+        losses = self._step(
             tf.constant(self.targets.pictures[rows]),
             tf.constant(self._directions(rows)),
+            tf.constant(self.targets.middle[rows]),
+            tf.constant(self.targets.last[rows]),
             tf.constant(min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10)), tf.float32),
             self._size(),
         )
-        return float(cosine_loss), float(similarity_loss)
+        return tuple(losses.numpy().tolist())
 
     def _size(self) -> int:
         """Return the side of the pictures at this time, a multiple of 16 as the strides ask for."""
@@ -140,25 +144,37 @@ class Trainer:
 
     @tf.function
     def _step(
-        self, pictures: tf.Tensor, directions: tf.Tensor, decay: tf.Tensor, size: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        self,
+        pictures: tf.Tensor,
+        directions: tf.Tensor,
+        middle: tf.Tensor,
+        last: tf.Tensor,
+        decay: tf.Tensor,
+        size: int,
+    ) -> tf.Tensor:
+        is_mirrored = tf.random.uniform([tf.shape(pictures)[0], 1, 1, 1]) < 0.5
         with tf.GradientTape() as tape:
-            found = tf.math.l2_normalize(self.student(_varied(pictures, size), training=True), axis=1)
+            vectors, *guesses = self.pupil(_varied(pictures, is_mirrored, size), training=True)
+            found = tf.math.l2_normalize(vectors, axis=1)
             cosine_loss = 1 - tf.reduce_mean(tf.reduce_sum(found * directions, axis=1))
             difference = tf.matmul(found, found, transpose_b=True) - tf.matmul(directions, directions, transpose_b=True)
             similarity_loss = tf.reduce_mean(difference**2)
-            loss = cosine_loss + SIMILARITY_WEIGHT * similarity_loss
-        variables = self.student.trainable_variables
+            maps_losses = [
+                tf.reduce_mean((guess - _as_seen(truth, is_mirrored, guess.shape[1])) ** 2)
+                for guess, truth in zip(guesses, (middle, last), strict=True)
+            ]
+            loss = cosine_loss + SIMILARITY_WEIGHT * similarity_loss + MAPS_WEIGHT * tf.add_n(maps_losses)
+        variables = self.pupil.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         for mean, value in zip(self.average.weights, self.student.weights, strict=True):
             mean.assign(decay * mean + (1 - decay) * value)
-        return cosine_loss, similarity_loss
+        return tf.stack([cosine_loss, similarity_loss, *maps_losses])
 
-    def _directions(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+    def _directions(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return _unit(_unit(self.targets.vectors[rows].astype(np.float32)) - self._mean)
 
     def _report(self, monitor: Callable[[keras.Model], dict[str, float]]) -> None:
-        rows = slice(len(self.targets.pictures) - HELD_OUT, None)
+        rows = np.flatnonzero(self.targets.is_held_out)
         found = _unit(_predicted(self.average, self.targets.pictures[rows]))
         cosine = float((found * self._directions(rows)).sum(axis=1).mean())
         self._log(held_out_cosine=cosine, **monitor(self.average))
@@ -197,14 +213,14 @@ def _predicted(model: keras.Model, pictures: NDArray[np.uint8]) -> NDArray[np.fl
     return np.concatenate([np.asarray(model(batch.astype(np.float32) / 255, training=False)) for batch in batches])
 
 
-def _varied(pictures: tf.Tensor, side: int) -> tf.Tensor:
-    """Return the pictures in 0..1 and of that side, half of them mirrored, all moved and lit a little otherwise.
+def _varied(pictures: tf.Tensor, is_mirrored: tf.Tensor, side: int) -> tf.Tensor:
+    """Return the pictures in 0..1 and of that side, some of them mirrored, all moved and lit a little otherwise.
 
     Little enough that the teacher would say nearly the same; more would ask for a wrong answer.
     """
     x = tf.cast(pictures, tf.float32) / 255
     count, size = tf.shape(x)[0], x.shape[1]
-    x = tf.where(tf.random.uniform([count, 1, 1, 1]) < 0.5, tf.reverse(x, [2]), x)
+    x = tf.where(is_mirrored, tf.reverse(x, [2]), x)
     x = tf.pad(x, [[0, 0], [4, 4], [4, 4], [0, 0]], "REFLECT")
     offset = tf.random.uniform([2], 0, 9, tf.int32)
     x = x[:, offset[0] : offset[0] + size, offset[1] : offset[1] + size]
@@ -215,11 +231,19 @@ def _varied(pictures: tf.Tensor, side: int) -> tf.Tensor:
     return tf.clip_by_value((x - 0.5) * gain + 0.5 + tf.random.normal([count, 1, 1, 1], stddev=0.04), 0, 1)
 
 
-def _chances(recipes: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Return how likely each picture is to be chosen, so that each recipe has its share of the samples."""
-    names, places, counts = np.unique(recipes, return_inverse=True, return_counts=True)
-    shares = np.array([RECIPES[name].of_samples for name in names]) / counts
-    return shares[places] / shares[places].sum()
+def _as_seen(maps: tf.Tensor, is_mirrored: tf.Tensor, side: int) -> tf.Tensor:
+    """Return the teacher's maps mirrored with their pictures and of the side of the student's."""
+    maps = tf.cast(maps, tf.float32)
+    maps = tf.where(is_mirrored, tf.reverse(maps, [2]), maps)
+    return maps if maps.shape[1] == side else tf.image.resize(maps, [side, side], antialias=True)
+
+
+def _chances(targets: Targets) -> NDArray[np.float64]:
+    """Return how likely each picture is to be chosen: each recipe has its share of the samples."""
+    names, places, counts = np.unique(targets.recipes, return_inverse=True, return_counts=True)
+    shares = (np.array([RECIPES[name].share for name in names]) / counts)[places]
+    shares[targets.is_held_out] = 0
+    return shares / shares.sum()
 
 
 def _mean_direction(vectors: NDArray[np.float16]) -> NDArray[np.float32]:

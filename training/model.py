@@ -10,6 +10,11 @@ from keras import layers
 BATCH_NORM_MOMENTUM = 0.95
 """Keras' own MobileNetV2 has 0.999: its averages lag thousands of steps behind, much of a training this short."""
 
+MIDDLE_STAGE = 4
+"""The last one at a sixteenth of the picture's side, as the teacher's middle map is."""
+MIDDLE, LAST = "middle", "last"
+"""Names of the layers whose maps learn from the teacher's maps of the same places."""
+
 
 class Stage(NamedTuple):
     """Blocks of one width: the first has the stride, the others add their input to their output."""
@@ -56,23 +61,37 @@ def build_student(shape: Shape, dimensions: int, *, folded: bool = False) -> ker
     def normalised(x: keras.KerasTensor) -> keras.KerasTensor:
         return x if folded else layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
 
-    def block(x: keras.KerasTensor, expansion: int, channels: int, stride: int) -> keras.KerasTensor:
+    def block(x: keras.KerasTensor, expansion: int, channels: int, stride: int, name: str | None) -> keras.KerasTensor:
         width = x.shape[-1]
         y = layers.ReLU(6.0)(convolved(x, width * expansion)) if expansion > 1 else x
         y = normalised(layers.DepthwiseConv2D(3, stride, padding="same", use_bias=folded)(y))
         y = convolved(layers.ReLU(6.0)(y), channels)
-        return layers.Add()([x, y]) if stride == 1 and width == channels else y
+        return layers.Add(name=name)([x, y]) if stride == 1 and width == channels else y
 
     side = shape.size if folded else None  # trained on pictures of several sizes
     pictures = keras.Input((side, side, 3))
     x = layers.Rescaling(2.0, offset=-1.0)(pictures)
     x = layers.ReLU(6.0)(convolved(x, shape.stem_channels, kernel=3, stride=2))
-    for stage in shape.stages:
+    for place, stage in enumerate(shape.stages):
         for number in range(stage.blocks):
-            x = block(x, stage.expansion, stage.channels, stage.stride if number == 0 else 1)
-    x = layers.ReLU(6.0)(convolved(x, shape.last_channels))
+            name = MIDDLE if place == MIDDLE_STAGE and number == stage.blocks - 1 else None
+            x = block(x, stage.expansion, stage.channels, stage.stride if number == 0 else 1, name)
+    x = layers.ReLU(6.0, name=LAST)(convolved(x, shape.last_channels))
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(pictures, layers.Dense(dimensions)(x))
+
+
+def with_maps(student: keras.Model, channels: Sequence[int]) -> keras.Model:
+    """Return a model from pictures to the student's vectors and its guesses at the teacher's two maps.
+
+    ``channels`` are those of the teacher's middle and last map. The guesses are one linear layer each on the student's
+    own map; they teach it what is where in the picture, and stay behind when it is exported.
+    """
+    guesses = [
+        layers.Conv2D(count, 1, name=f"{name}_guess")(student.get_layer(name).output)
+        for name, count in zip((MIDDLE, LAST), channels, strict=True)
+    ]
+    return keras.Model(student.input, [student.output, *guesses])
 
 
 def fold(student: keras.Model, shape: Shape) -> keras.Model:

@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from shop_demo.drawing import COLORS, PATTERNS, SECTIONS, Artwork
 
+from .scenes import scene
+
 PHOTO_SETS = ("everyday", "clothing/train", "lord_and_taylor")
 """The sets that may be trained on. What the results are measured on, clothing/validation and furniture, is not here."""
 LONGEST_SHORT_SIDE = 320
@@ -24,21 +26,22 @@ SHOP_PRODUCTS = 260
 
 
 class Recipe(NamedTuple):
-    of_crops: float
-    """Share of the crops that the teacher looks at."""
-    of_samples: float
-    """Share of what the student is shown, some crops oftener than others."""
+    crops: int
+    """How many the teacher looks at."""
+    share: float
+    """Share of what the student is shown: of some it sees each crop oftener than of others."""
 
 
 RECIPES = {
-    "everyday": Recipe(0.40, 0.36),
-    "composite": Recipe(0.18, 0.12),
-    "clothing/train": Recipe(0.17, 0.36),
-    "lord_and_taylor": Recipe(0.10, 0.10),
-    "drawn": Recipe(0.15, 0.06),
+    "everyday": Recipe(16_384, 0.26),
+    "composite": Recipe(10_240, 0.14),
+    "scene": Recipe(16_384, 0.26),
+    "clothing/train": Recipe(10_240, 0.24),
+    "lord_and_taylor": Recipe(4_096, 0.06),
+    "drawn": Recipe(4_096, 0.04),
 }
-"""Most crops are of everyday photos, all there is of the world beyond clothes. Drawings are learned soonest, and photos
-of clothes, whose differences are small, last."""
+"""Everyday photos are all there is of the real world beyond clothes. Drawings are learned soonest, and photos of
+clothes, whose differences are small, last."""
 
 
 class Photos:
@@ -63,18 +66,11 @@ def _open(file: Path) -> Image.Image:
     return photo.resize((round(photo.width * factor), round(photo.height * factor))) if factor < 1 else photo
 
 
-def plan(count: int, dice: np.random.Generator) -> list[tuple[str, int]]:
-    """Return recipe and seed of ``count`` pictures, mixed by their shares.
-
-    Pictures of the recipe ``drawn`` come in runs of ``VIEWS`` with the same seed: views of one shape.
-    """
-    names = list(RECIPES)
-    shares = np.array([recipe.of_crops / (VIEWS if name == "drawn" else 1) for name, recipe in RECIPES.items()])
-    chosen: list[tuple[str, int]] = []
-    while len(chosen) < count:
-        name = names[dice.choice(len(names), p=shares / shares.sum())]
-        chosen += [(name, int(dice.integers(2**31)))] * (VIEWS if name == "drawn" else 1)
-    return chosen[:count]
+def seeds(recipe: str, number: int, count: int, seed: int) -> list[int]:
+    """Return the seeds of the pictures in file ``number`` of a recipe; views of one drawn shape share theirs."""
+    dice = np.random.default_rng([seed, number, *recipe.encode()])
+    views = VIEWS if recipe == "drawn" else 1
+    return [int(each) for each in np.repeat(dice.integers(2**31, size=-(-count // views)), views)[:count]]
 
 
 def make(recipe: str, seed: int, number: int, photos: Photos) -> Image.Image:
@@ -82,6 +78,8 @@ def make(recipe: str, seed: int, number: int, photos: Photos) -> Image.Image:
     dice = np.random.default_rng([seed, number])
     if recipe == "drawn":
         return _drawn(np.random.default_rng(seed), dice)
+    if recipe == "scene":
+        return scene(np.random.default_rng(seed), dice, lambda: _part(photos.pick("everyday", dice), dice, 0.05))
     if recipe == "composite":
         return _composite(photos, dice)
     return _photo(photos.pick(recipe, dice), dice, least=0.12 if recipe == "everyday" else 0.3)
