@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
 from .bands import get_bands
-from .conf import get_settings
+from .conf import MAX_DIMENSIONS, get_settings
 from .encoders import EncoderError, get_encoder
 from .fetch import INSTALL, PACKAGES_MISSING, is_installed
 from .indexing import check_dimensions
@@ -30,8 +30,6 @@ from .placement import declared_through, get_placement, picture_field
 from .query import RESULT_NAMES, SimilarManager
 from .vector_index import get_index, has_index
 
-MAX_DIMENSIONS = 4_000
-"""The most that pgvector can put into an HNSW index, as halfvec."""
 RANDOM_PAGE_COST = 2.0
 """At PostgreSQL's default of 4 a table of 10,000 products gets a sequential scan: 50-82 ms instead of 1-3."""
 

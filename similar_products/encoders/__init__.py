@@ -2,6 +2,7 @@
 
 from .base import Encoder, EncoderError, get_encoder
 from .histogram import ColorHistogramEncoder
+from .keras import KerasEncoder
 from .tfhub import TFHubEncoder
 
-__all__ = ["ColorHistogramEncoder", "Encoder", "EncoderError", "TFHubEncoder", "get_encoder"]
+__all__ = ["ColorHistogramEncoder", "Encoder", "EncoderError", "KerasEncoder", "TFHubEncoder", "get_encoder"]
