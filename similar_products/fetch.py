@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy
 
 from .conf import get_settings
 from .decoder import PUBLIC, ImageRejected
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 
-NOT_FETCHED = "No picture could be fetched from this URL; save the picture and send the file."
-SWITCHED_OFF = "This shop does not search by URL; save the picture and send the file."
+NOT_FETCHED = gettext_lazy("No picture could be fetched from this URL; save the picture and send the file.")
+SWITCHED_OFF = gettext_lazy("This shop does not search by URL; save the picture and send the file.")
 PACKAGES_MISSING = "SIMILAR_PRODUCTS['FETCH_URLS'] is on, which needs the packages certifi and urllib3 2.6.3 or later"
 INSTALL = "pip install 'django-similar-products[url-search]'"
 
@@ -154,7 +155,7 @@ def fetch_picture(url: str) -> bytes:
     reason. Raises ``ImproperlyConfigured`` where the packages of the extra ``url-search`` are missing.
     """
     if not get_settings().fetch_urls:
-        raise ImageRejected("url_search_off", SWITCHED_OFF)
+        raise ImageRejected("url_search_off", str(SWITCHED_OFF))
     if not is_installed():
         raise ImproperlyConfigured(f"{PACKAGES_MISSING}: run {INSTALL}.")
     return _fetch(url, _STRICT)
@@ -167,7 +168,7 @@ def _fetch(url: str, rules: _Rules) -> bytes:
         level = logging.WARNING if isinstance(error, _Denied) else logging.INFO
         reason = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {ascii(str(error))[:200]}"
         logger.log(level, "No picture from %s: %s", _shown(url), reason)
-        raise ImageRejected("url_not_fetched", NOT_FETCHED) from None
+        raise ImageRejected("url_not_fetched", str(NOT_FETCHED)) from None
 
 
 def _shown(url: Any) -> str:

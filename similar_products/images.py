@@ -10,12 +10,33 @@ from typing import IO, Any
 import numpy as np
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import Storage
+from django.utils.formats import number_format
+from django.utils.translation import gettext, gettext_lazy
 from numpy.typing import NDArray
 
 from .conf import get_settings
-from .decoder import CATALOGUE, PUBLIC, WHOLE, ImageRejected, Region, decode, decode_isolated, too_many_pixels
+from .decoder import (
+    CATALOGUE,
+    MAX_SIDE,
+    PUBLIC,
+    WHOLE,
+    ImageRejected,
+    Region,
+    decode,
+    decode_isolated,
+    too_many_pixels,
+)
 
-__all__ = ["TRANSIENT_CODES", "WHOLE", "ImageRejected", "Pixels", "Region", "load_pixels", "load_stored_pixels"]
+__all__ = [
+    "TRANSIENT_CODES",
+    "WHOLE",
+    "ImageRejected",
+    "Pixels",
+    "Region",
+    "load_pixels",
+    "load_stored_pixels",
+    "read_stored_file",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -30,14 +51,38 @@ Of 8,721 photos of shops and things the palest, white furniture on white, has 18
 as JPEG of any quality has 0, as AVIF up to 4, as WebP of quality 60 and above up to 9.
 """
 
+SENTENCES = {
+    "bad_dimensions": gettext_lazy("The picture is too long, too narrow or empty."),
+    "corrupt": gettext_lazy("The picture file is damaged."),
+    "decode_timeout": gettext_lazy("The picture takes too long to decode."),
+    "decoder_crashed": gettext_lazy("The picture made the decoder fail."),
+    "decoder_unavailable": gettext_lazy("Photos cannot be looked at for the moment; try again a little later."),
+    "too_many_pixels": gettext_lazy(
+        "The picture has more than %(megapixels)d megapixels or a side over %(side)s pixels."
+    ),
+    "truncated": gettext_lazy("The picture file ends too early."),
+    "unsupported_format": gettext_lazy(
+        "The file is not a picture that can be read; valid are JPEG, PNG, WebP, GIF and AVIF."
+    ),
+}
+"""What the decoder finds in a photo that anybody may have sent, by code."""
+
 
 def load_stored_pixels(storage: Storage, name: str, size: int) -> Pixels:
-    """Return ``load_pixels`` of the file ``name`` in ``storage``, opened by its API alone, never by path."""
+    """Return ``load_pixels`` of the file ``name`` in ``storage``."""
+    return load_pixels(read_stored_file(storage, name), size)
+
+
+def read_stored_file(storage: Storage, name: str) -> bytes:
+    """Return the bytes of the file ``name`` in ``storage``, opened by its API alone, never by path.
+
+    Of a file over the cap of the catalogue it is one byte more than the cap. Raises ``ImageRejected``.
+    """
     if "\0" in name:  # which file systems answer with a ValueError, as a storage does to a wrong setting
         raise ImageRejected("missing_file", f"The name {name!r} cannot be a file in the storage.")
     try:
         with storage.open(name, "rb") as file:
-            data = _read(file, CATALOGUE.max_bytes)
+            return _read(file, CATALOGUE.max_bytes)
     except FileNotFoundError:
         raise ImageRejected("missing_file", f"The storage has no file {name!r}.") from None
     except (SuspiciousFileOperation, IsADirectoryError) as error:
@@ -48,7 +93,6 @@ def load_stored_pixels(storage: Storage, name: str, size: int) -> Pixels:
         raise ImageRejected(
             "storage_error", f"The storage failed to read {name!r}: {type(error).__name__}: {error}"
         ) from error
-    return load_pixels(data, size)
 
 
 def load_pixels(
@@ -70,10 +114,16 @@ def load_pixels(
     limits = PUBLIC if public else CATALOGUE
     data = source if isinstance(source, bytes) else _read(source, limits.max_bytes)
     if not data:
-        raise ImageRejected("empty_file", "The picture file is empty.")
+        raise ImageRejected("empty_file", gettext("The picture file is empty."))
     if len(data) > limits.max_bytes:
-        raise ImageRejected("too_large_bytes", f"The picture file has more than {limits.max_bytes // 1024 // 1024} MB.")
-    if public or settings.isolate_decoder:
+        sentence = gettext("The picture file has more than %(megabytes)d MB.")
+        raise ImageRejected("too_large_bytes", sentence % {"megabytes": limits.max_bytes // 1024 // 1024})
+    if public:
+        try:
+            rows = decode_isolated(data, size, limits, part)
+        except ImageRejected as rejected:
+            raise ImageRejected(rejected.code, _for_people(rejected.code)) from rejected
+    elif settings.isolate_decoder:
         rows = decode_isolated(data, size, limits, part)
     else:
         try:
@@ -82,8 +132,20 @@ def load_pixels(
             raise too_many_pixels(limits) from error
     pixels = np.frombuffer(rows, np.uint8).reshape(size, size, 3)
     if settings.refuse_blank and _is_blank(pixels):
-        raise ImageRejected("blank", "The picture has one colour only, as a placeholder for a missing photo has.")
+        sentence = gettext("The picture has one colour only, as a placeholder for a missing photo has.")
+        raise ImageRejected("blank", sentence)
     return pixels
+
+
+def _for_people(code: str) -> str:
+    """Return what is wrong with somebody's photo, in the language of the page and without what is only ours to know.
+
+    The decoder knows nothing of Django and of languages; its own sentence, with the details, is the exception's cause.
+    """
+    return str(SENTENCES.get(code, SENTENCES["corrupt"])) % {
+        "megapixels": PUBLIC.max_pixels // 1_000_000,
+        "side": number_format(MAX_SIDE, force_grouping=True),
+    }
 
 
 def get_region(values: Sequence[float]) -> Region:

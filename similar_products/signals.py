@@ -146,21 +146,23 @@ def ask_for_embedding(
 
 
 def embed_after_commit(model_label: str, pk: str, using: str) -> None:
-    """Embed one product or hand it to the queue, as ``EMBED_ON_SAVE`` says.
-
-    A failure is logged, the row stays pending, the save has succeeded.
-    """
+    """Do what ``embed_or_enqueue`` does. A failure is logged, the row stays pending, the save has succeeded."""
     try:
-        embed_on_save = get_settings().embed_on_save
-        if embed_on_save == "inline":
-            # Whoever saves is waiting for us, so nothing is waited for here.
-            tasks.embed_product(model_label, pk, using, retry_delays=())
-        elif embed_on_save == "tasks":
-            tasks.embed_product_task.enqueue(model_label, pk, using)
-        elif embed_on_save != "off":
-            import_string(embed_on_save)(model_label, pk, using)
+        embed_or_enqueue(model_label, pk, using)
     except Exception:
         logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
+
+
+def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
+    """Embed one product or hand it to the queue, as ``EMBED_ON_SAVE`` says; raise whatever keeps that from working."""
+    embed_on_save = get_settings().embed_on_save
+    if embed_on_save == "inline":
+        # Whoever saves is waiting for us, so nothing is waited for here.
+        tasks.embed_product(model_label, pk, using, retry_delays=())
+    elif embed_on_save == "tasks":
+        tasks.embed_product_task.enqueue(model_label, pk, using)
+    elif embed_on_save != "off":
+        import_string(embed_on_save)(model_label, pk, using)
 
 
 def _name(value: Any) -> str:

@@ -28,6 +28,7 @@ from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 import similar_products.fetch
+from similar_products import photos as shared_photos
 from similar_products.decoder import ImageRejected
 from similar_products.encoders import ColorHistogramEncoder, EncoderError, get_encoder
 from similar_products.images import load_pixels
@@ -625,7 +626,7 @@ def test_search__decoder_that_cannot_start_is_503(client, monkeypatch):
     def fail(*args, **kwargs):
         raise ImageRejected("decoder_unavailable", "It cannot be started.")
 
-    monkeypatch.setattr(photos, "load_pixels", fail)
+    monkeypatch.setattr(shared_photos, "load_pixels", fail)
     answer = client.post("/own/shirts/search/", {"image": photo("red", "blue")})
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "decoder_unavailable", "10")
 
@@ -710,7 +711,7 @@ def test_search__url_that_must_not_be_fetched(client, change, url):
 
 def test_search__busy_is_503(client, colors, change):
     change(API={"MAX_INFERENCES": 1})
-    with photos._slots.one_of(1):
+    with shared_photos._slots.one_of(1):
         answer = client.post("/own/shirts/search/", {"image": photo("red", "lime")})
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer.json() == {"detail": "Too many photos at once; try again in a moment.", "code": "busy"}

@@ -12,6 +12,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from ..decoder import ImageRejected
 from ..encoders import EncoderError
+from ..photos import TooManyPhotos
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """
     if isinstance(error, ImageRejected):
         error = PhotoRefused(error)
+    elif isinstance(error, TooManyPhotos):
+        error = Busy()
     elif isinstance(error, EncoderError):
         logger.error("A photo could not be encoded.", exc_info=error)
         error = EncoderUnavailable()

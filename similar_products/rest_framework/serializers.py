@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import models
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -14,7 +15,7 @@ from ..bands import WORDS
 from ..decoder import Region
 from ..images import get_region
 from ..placement import DERIVED_FIELDS, picture_of
-from .states import STATES
+from ..states import STATES
 
 DEFAULT_LIMIT = 12
 MAX_LIMIT = 100
@@ -214,7 +215,10 @@ class ResultSerializer(serializers.Serializer[Any]):
     )
     # No ChoiceField: its enumeration would get a name in the schema that the shop may want for one of its own.
     word = serializers.CharField(
-        allow_null=True, help_text=f"{', '.join(WORDS)}; null where the encoder is not calibrated."
+        allow_null=True,
+        help_text=format_lazy(
+            "{words}; {null}", words=", ".join(WORDS), null=gettext_lazy("null where the encoder is not calibrated.")
+        ),
     )
     word_display = serializers.CharField(allow_null=True, help_text=gettext_lazy("The word in the reader's language."))
     matched_image = serializers.CharField(

@@ -36,14 +36,14 @@ from ..encoders import get_encoder
 from ..indexing import count_states, last_embedded
 from ..placement import get_placement
 from ..query import similar_to
-from ..ranking import ranked
+from ..ranking import ranked, without_hidden
+from ..states import is_servable, pictures_of, state_of
 from ..visibility import only_visible
 from .exceptions import exception_handler
 from .parsers import PhotoParser, SmallJSONParser, refuse_chunked
 from .photos import embed_photo, fetch_photo, recall, remember
 from .schema import FragmentSchema, SearchSchema, SimilarSchema, StatusSchema
 from .serializers import OptionsSerializer, VisualSearchSerializer, card_serializer, picture_url, without_vectors
-from .states import is_servable, pictures_of, state_of
 from .throttles import SimilarProductsThrottle, VisualSearchThrottle
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         missing = options["limit"] - len(found)
         if missing:
             shown = {row.pk for row in found} | set(options["exclude"]) | ({anchor.pk} if anchor is not None else set())
-            found += fall_back(products.exclude(pk__in=shown), self.request, anchor, missing)
+            offered = without_hidden(products.exclude(pk__in=shown), [] if anchor is None else [anchor.pk])
+            found += fall_back(offered, self.request, anchor, missing)
         return found, encoder
 
     def _answer(self, found: list[Any], encoder: str, **around: Any) -> Response:

@@ -1,0 +1,283 @@
+"""The mixins for a shop's ``ModelAdmin`` and for the inline of its picture model."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR, InlineModelAdmin
+from django.contrib.admin.utils import flatten, quote, unquote
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied
+from django.db import models
+from django.db.models.constants import LOOKUP_SEP
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext, gettext_lazy
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+
+from ..images import ImageRejected
+from ..placement import DERIVED_FIELDS, get_placement, holder_of
+from ..states import pictures_of
+from ..tasks import get_pictures
+from . import catalogue, uploads
+from .actions import embed_products
+from .filters import StateFilter
+from .showing import PICTURES, TriedPhoto, render_states, shown_by_the_shop, try_photo
+
+STATE = "similar_products_state"
+ACTIONS = ("similar_products_embed", "similar_products_retry")
+BAD_REQUEST = 400
+
+
+class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Adds to a product's admin: state column and filter, actions, similar products, a test photo, a catalogue page.
+
+    ``similar_products_limit`` is the number of products that the change page shows, ``similar_products_category`` the
+    field, or path of fields, by which the catalogue page looks for products that stand among those of another category;
+    '' leaves that out. A shop's own ``change_form_template`` and ``change_list_template`` include
+    ``admin/similar_products/strip.html`` and ``admin/similar_products/catalogue_link.html`` where they want them.
+    """
+
+    similar_products_limit = 6
+    similar_products_category = ""
+
+    change_form_template = "admin/similar_products/change_form.html"
+    change_list_template = "admin/similar_products/change_list.html"
+
+    # The change list.
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        products: models.QuerySet[Any] = super().get_queryset(request)
+        through = get_placement(self.model).through
+        if holder_of(self.model):
+            products = products.defer(*DERIVED_FIELDS)
+        elif LOOKUP_SEP not in through:  # for a list_select_related of the companion
+            products = products.defer(*(f"{through}{LOOKUP_SEP}{name}" for name in DERIVED_FIELDS))
+        annotated: models.QuerySet[Any] = products.annotate(**{PICTURES: pictures_of(self.model)})
+        return annotated
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = super().get_list_display(request)
+        return shown if STATE in shown else [*shown, STATE]
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        filters = super().get_list_filter(request)
+        return filters if StateFilter in filters else [*filters, StateFilter]
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        # Not by the attribute, which a shop's admin with actions of its own replaces.
+        actions = super().get_actions(request)
+        if self.actions is None or IS_POPUP_VAR in request.GET or not self.has_change_permission(request):
+            return actions
+        own = ((name, self.get_action(name)) for name in ACTIONS if name not in actions)
+        return {**actions, **{name: action for name, action in own if action is not None}}
+
+    @admin.display(description=gettext_lazy("picture state"))
+    def similar_products_state(self, product: Any) -> str:
+        pictures = getattr(product, PICTURES, None)
+        return self.get_empty_value_display() if pictures is None else render_states(pictures)
+
+    @admin.action(
+        description=gettext_lazy("Embed pending pictures of selected %(verbose_name_plural)s"), permissions=["change"]
+    )
+    def similar_products_embed(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        self._embed(request, queryset, retry_failed=False)
+
+    @admin.action(
+        description=gettext_lazy("Retry failed pictures of selected %(verbose_name_plural)s"), permissions=["change"]
+    )
+    def similar_products_retry(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        self._embed(request, queryset, retry_failed=True)
+
+    def _embed(self, request: HttpRequest, products: models.QuerySet[Any], *, retry_failed: bool) -> None:
+        outcome = embed_products(products, retry_failed=retry_failed)
+        level = messages.SUCCESS if outcome.is_good else messages.WARNING
+        self.message_user(request, str(outcome), messages.ERROR if outcome.problem else level)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(
+            request, {"similar_products_catalogue": self._url("similar_products"), **(extra_context or {})}
+        )
+
+    # The change page.
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        product = context.get("original")
+        if product is not None and not context.get("is_popup"):
+            context["similar_products"] = shown_by_the_shop(self, product, request, self.similar_products_limit)
+            context["similar_products_state"] = self.similar_products_state(product)
+            context |= self._photo_form(product)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(
+            css={"all": ["similar_products/admin.css"]}, js=["similar_products/admin.js"]
+        )
+
+    # Pages of its own.
+
+    def get_urls(self) -> Any:
+        # csrf_exempt: Django reads the form to find the token, and the photo's length is to be known before that.
+        photo = self.admin_site.admin_view(csrf_exempt(self._photo_view))
+        return [
+            path(
+                "similar-products/",
+                self.admin_site.admin_view(self._catalogue_view),
+                name=self._name("similar_products"),
+            ),
+            path("<path:object_id>/similar-products/", photo, name=self._name("similar_products_photo")),
+            *super().get_urls(),
+        ]
+
+    def _name(self, page: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
+
+    def _url(self, page: str, *arguments: Any) -> str:
+        return reverse(f"admin:{self._name(page)}", args=arguments, current_app=self.admin_site.name)
+
+    def _photo_form(self, product: models.Model) -> dict[str, Any]:
+        return {
+            "similar_products_photo": self._url("similar_products_photo", quote(product.pk)),
+            "similar_products_max_bytes": uploads.MAX_PHOTO_BYTES,
+            "similar_products_too_large": str(uploads.too_large()),
+        }
+
+    def _photo_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what a photo finds, and the place of the product of that key in it. Nothing is stored."""
+        product = self.get_object(request, unquote(object_id))
+        if not self.has_view_or_change_permission(request, product):
+            raise PermissionDenied
+        if product is None:
+            raise Http404(gettext("There is no such product."))
+        if request.method != "POST":
+            return self._tried(request, product, None)
+        try:
+            uploads.refuse_length(request)
+        except ImageRejected as rejected:
+            return self._tried(request, product, TriedPhoto(problem=str(rejected)))
+        uploads.keep_in_memory(request)
+        response: HttpResponse = csrf_protect(self._answer_photo)(request, product)
+        return response
+
+    def _answer_photo(self, request: HttpRequest, product: models.Model) -> HttpResponse:
+        try:
+            photo = uploads.photo_of(request)
+        except ImageRejected as rejected:
+            return self._tried(request, product, TriedPhoto(problem=str(rejected)))
+        return self._tried(request, product, try_photo(self, product, request, photo, self.similar_products_limit))
+
+    def _tried(self, request: HttpRequest, product: models.Model, tried: TriedPhoto | None) -> HttpResponse:
+        context = {
+            **self._page(request, gettext("What a photo finds")),
+            **self._photo_form(product),
+            "original": product,
+            "original_url": self._url("change", quote(product.pk)),
+            "similar_products_tried": tried,
+        }
+        status = BAD_REQUEST if tried is not None and tried.problem else None
+        return TemplateResponse(request, "admin/similar_products/photo.html", context, status=status)
+
+    def _catalogue_view(self, request: HttpRequest) -> HttpResponse:
+        """Show what of the catalogue is embedded, and on demand what looks wrong in it."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        context = {
+            **self._page(request, gettext("Visual catalogue")),
+            **catalogue.describe(self, request),
+            "change_list": self._url("changelist"),
+        }
+        return TemplateResponse(request, "admin/similar_products/catalogue.html", context)
+
+    def _page(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        request.current_app = self.admin_site.name
+        return {**self.admin_site.each_context(request), "opts": self.opts, "title": title, "media": self.media}
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        return [*super().check(**kwargs), *_check(self)]
+
+
+def _check(model_admin: SimilarProductsAdminMixin) -> list[checks.CheckMessage]:
+    """E020: the admin's model has no vectors. E021: its ``similar_products_category`` names no field."""
+    messages_of_model = _check_placement(model_admin, "products", "")
+    if messages_of_model or not model_admin.similar_products_category:
+        return messages_of_model
+    name = type(model_admin).__name__
+    try:
+        catalogue.category_field(model_admin.model, model_admin.similar_products_category)
+    except FieldDoesNotExist as error:
+        return [
+            checks.Error(
+                f"{name}.similar_products_category is {model_admin.similar_products_category!r}: {error}",
+                hint='Name a field of the product, as in "category", or a path, as in "category__parent".',
+                obj=type(model_admin),
+                id="similar_products.E021",
+            )
+        ]
+    return []
+
+
+class PictureStateInlineMixin(InlineModelAdmin):  # type: ignore[type-arg]
+    """Shows beside each picture of an inline whether it is embedded, and if it failed, why.
+
+    For the inline of a model with pictures that are embedded, whether their vectors are its own or on a companion.
+    With ``fieldsets`` of its own an inline names ``similar_products_state`` in them.
+    """
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        pictures: models.QuerySet[Any] = super().get_queryset(request)
+        states = pictures_of(self.model, _way_to_vectors(self.model))
+        annotated: models.QuerySet[Any] = pictures.annotate(**{PICTURES: states})
+        return annotated
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        readonly = super().get_readonly_fields(request, obj)
+        return readonly if STATE in readonly else [*readonly, STATE]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_fields(request, obj)
+        return fields if STATE in flatten(fields) else [*fields, STATE]
+
+    @admin.display(description=gettext_lazy("picture state"))
+    def similar_products_state(self, picture: Any) -> str:
+        pictures = getattr(picture, PICTURES, None)
+        return self.get_empty_value_display() if pictures is None else render_states(pictures, with_reasons=True)
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(css={"all": ["similar_products/admin.css"]})
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        return [*super().check(**kwargs), *_check_placement(self, "pictures", _way_to_vectors(self.model))]
+
+
+def _check_placement(model_admin: Any, what: str, through: str) -> list[checks.CheckMessage]:
+    try:
+        get_placement(model_admin.model, through)
+    except (TypeError, FieldDoesNotExist) as error:
+        return [
+            checks.Error(
+                f"{type(model_admin).__name__} is for {what} with vectors: {error}",
+                hint="Take our mixin from it, or say where its vectors are.",
+                obj=type(model_admin),
+                id="similar_products.E020",
+            )
+        ]
+    return []
+
+
+def _way_to_vectors(model: type[models.Model]) -> str:
+    """Return the relations from a picture's model to the model with the vectors made from it; '' where they are one."""
+    if holder_of(model):
+        return ""
+    for picture, holders in get_pictures().items():
+        if issubclass(model, picture.model):
+            hops: list[str] = []
+            current: type[models.Model] = holders[0]
+            for name in holders[0].similar_image.split(LOOKUP_SEP)[:-1]:
+                relation: Any = current._meta.get_field(name)
+                hops.insert(0, relation.related_query_name())
+                current = relation.related_model
+            return LOOKUP_SEP.join(hops)
+    return ""

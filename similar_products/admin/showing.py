@@ -1,0 +1,258 @@
+"""What the admin shows of a product: the states of its pictures, what the shop shows beside it, a photo tried on it."""
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models, transaction
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.constants import LOOKUP_SEP
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from ..bands import WORDS
+from ..encoders import Encoder, EncoderError, get_encoder
+from ..images import ImageRejected
+from ..photos import TooManyPhotos, embed_photo
+from ..placement import get_placement, picture_field, picture_of
+from ..query import similar_to
+from ..ranking import ranked, without_hidden
+from ..states import REASONS, STATE_NAMES, is_servable, state_of_picture
+from ..visibility import visible_and_similar, visible_products
+
+logger = logging.getLogger(__name__)
+
+PICTURES = "similar_products_pictures"
+"""The annotation that ``states.pictures_of`` has in every queryset of our admins."""
+RANKED = 100
+"""Among so many nearest products a photo's own one is looked for; further away the rank says nothing any more."""
+
+
+@dataclass(slots=True)
+class Card:
+    """A product as a page of the admin shows it; '' for what there is not.
+
+    ``similarity`` is in 0..1, ``word`` the translated one and ``word_code`` its key in ``bands.WORDS``. ``picture`` and
+    ``matched`` are URLs: the product's own picture and, where it has several, the one that is alike.
+    """
+
+    name: str
+    url: str
+    picture: str
+    matched: str = ""
+    similarity: float | None = None
+    word: str = ""
+    word_code: str = ""
+    is_pinned: bool = False
+
+
+@dataclass(slots=True)
+class Similar:
+    """Products to be shown, and sentences that say what is to be known about them or why there are none."""
+
+    cards: list[Card] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class TriedPhoto(Similar):
+    """What a photo finds, and the place of one product in it: ``rank`` from 1, ``None`` beyond ``RANKED``.
+
+    ``own`` is that product, with its similarity; ``None`` where it has no vector to compare with.
+    """
+
+    own: Card | None = None
+    rank: int | None = None
+    ranked: int = RANKED
+
+
+def find_encoder() -> tuple[Encoder | None, str]:
+    """Return the encoder in the settings, whose ``name`` is known, or ``None`` and a sentence that says why not."""
+    try:
+        encoder = get_encoder()
+        _ = encoder.name  # which may have to look at the model's files
+    except (ImproperlyConfigured, EncoderError) as error:
+        return None, str(error)
+    return encoder, ""
+
+
+def render_states(pictures: list[dict[str, Any]], *, with_reasons: bool = False) -> SafeString:
+    """Return as HTML how many of a row's pictures are in which state; why some failed as a hint, or as text as well."""
+    encoder, problem = find_encoder()
+    states: list[dict[str, Any]] = []
+    if encoder is not None:
+        counted = Counter(
+            (state := state_of_picture(picture, encoder.name), picture["error"] if state == "failed" else "")
+            for picture in pictures or ({"image": ""},)
+        )
+        for (state, code), number in counted.items():
+            reason = REASONS.get(code, "")
+            states.append(
+                {"state": state, "name": STATE_NAMES[state], "code": code, "reason": reason, "number": number}
+            )
+    context = {
+        "states": states,
+        "several": len(pictures) > 1,
+        "problem": problem,
+        "with_reasons": with_reasons,
+    }
+    return render_to_string("admin/similar_products/state.html", context)
+
+
+def as_visitor(request: HttpRequest) -> HttpRequest:
+    """Return ``request`` as it would be from somebody who is not logged in: the shop is shown as customers see it."""
+    visitor = copy.copy(request)
+    visitor.user = AnonymousUser()
+    return visitor
+
+
+@contextmanager
+def noted(similar: Similar, using: str) -> Iterator[None]:
+    """Turn whatever goes wrong into the ``problem`` of ``similar``: the page it stands on must not break."""
+    try:
+        with transaction.atomic(using=using):  # after an error of the database the page's own queries go on
+            yield
+    except (ImproperlyConfigured, EncoderError, ImageRejected, TooManyPhotos) as error:
+        similar.cards, similar.problem = [], str(error)
+    except Exception:
+        logger.exception("Similar products could not be found for the admin.")
+        similar.cards = []
+        similar.problem = gettext("Similar products cannot be found at present; the log says why.")
+
+
+def shown_by_the_shop(model_admin: Any, product: models.Model, request: HttpRequest, limit: int) -> Similar:
+    """Return the products that the shop shows beside ``product``, by the same rules, and why there are none."""
+    shown = Similar()
+    with noted(shown, product._state.db or "default"):
+        visitor = as_visitor(request)
+        pictures = getattr(product, PICTURES)
+        visible = visible_products(product.__class__, visitor, like=product)
+        is_hidden = not visible.filter(pk=product.pk).exists()
+        if is_hidden:
+            shown.notes.append(
+                gettext("Customers do not see this product. This is what they would see beside it if they did.")
+            )
+        if not is_servable(pictures):
+            shown.notes.append(_why_not(pictures))
+            return shown
+        similar = similar_to(visible, product) if is_hidden else visible_and_similar(product, visitor)
+        shown.cards = _rank(model_admin, request, similar, limit)
+        if not shown.cards:
+            shown.notes.append(
+                gettext(
+                    "No other product that customers see has been embedded by the same encoder and is allowed here."
+                )
+            )
+    return shown
+
+
+def try_photo(
+    model_admin: Any, product: models.Model, request: HttpRequest, photo: bytes | IO[bytes], limit: int
+) -> TriedPhoto:
+    """Return what customers would find by ``photo``, and where among it ``product`` is."""
+    tried = TriedPhoto()
+    with noted(tried, product._state.db or "default"):
+        vector = embed_photo(photo)
+        visible = visible_products(product.__class__, as_visitor(request), like=product)
+        offered = without_hidden(visible)
+        tried.cards = _rank(model_admin, request, similar_to(visible, vector), limit)
+        everything = product.__class__._base_manager.using(visible.db)
+        own = similar_to(everything.filter(pk=product.pk), vector)[:1]
+        tried.own = next((make_card(model_admin, request, row) for row in own), None)
+        if tried.own is not None:
+            nearest = [row.pk for row in similar_to(offered, vector).only("pk")[:RANKED]]
+            tried.rank = nearest.index(product.pk) + 1 if product.pk in nearest else None
+        elif not is_servable(getattr(product, PICTURES)):
+            tried.notes.append(_why_not(getattr(product, PICTURES)))
+        if not visible.filter(pk=product.pk).exists():
+            tried.notes.append(gettext("Customers do not see this product, so the photo does not find it."))
+        elif tried.rank is None and not offered.filter(pk=product.pk).exists():
+            tried.notes.append(gettext("This product is hidden everywhere by a rule, so the photo does not find it."))
+        if not tried.cards:
+            tried.notes.append(gettext("No product has been embedded by the encoder in use."))
+    return tried
+
+
+def _rank(model_admin: Any, request: HttpRequest, similar: QuerySet[Any], limit: int) -> list[Card]:
+    """Return what the shop's rules choose. The one place of the admin that asks ``ranked``."""
+    placement = get_placement(similar.model)
+    if placement.several:
+        pictures = placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}).order_by("pk")
+        similar = similar.annotate(similar_products_first=Subquery(pictures.values(placement.holder_image)[:1]))
+    elif relation := placement.product_image.rpartition(LOOKUP_SEP)[0]:
+        similar = similar.select_related(relation)
+    return [make_card(model_admin, request, row) for row in ranked(similar, limit)]
+
+
+def make_card(model_admin: Any, request: HttpRequest, product: Any, image: str | None = None) -> Card:
+    """Return the card of a product; ``image`` names the picture to be shown where it is not the product's own."""
+    code = getattr(product, "likeness", "")
+    first = getattr(product, "similar_products_first", None) if image is None else image
+    matched = ""
+    if first is None:
+        picture = picture_of(product)
+    else:
+        picture = file_of(product, first)
+        matched_image = getattr(product, "matched_image", first)
+        matched = "" if matched_image == first else url_of(file_of(product, matched_image))
+    return Card(
+        name=str(product),
+        url=change_url(model_admin, request, product),
+        picture=url_of(picture),
+        matched=matched,
+        similarity=getattr(product, "similarity", None),
+        word=str(WORDS[code]) if code else "",
+        word_code=code.replace(" ", "-"),
+        is_pinned=getattr(product, "pinned", False),
+    )
+
+
+def file_of(product: models.Model, image: str) -> Any:
+    """Return the picture of that name as the file field of the product's pictures gives it."""
+    field_of_picture = picture_field(get_placement(product.__class__).holder)
+    return field_of_picture.attr_class(product, field_of_picture, image)
+
+
+def url_of(picture: Any) -> str:
+    """Return the URL of a picture; '' where there is no picture or its storage gives none."""
+    try:
+        return str(picture.url) if picture else ""
+    except Exception:  # of whatever storage
+        logger.warning("The storage gives no URL for %s.", picture, exc_info=True)
+        return ""
+
+
+def change_url(model_admin: Any, request: HttpRequest, product: models.Model) -> str:
+    """Return the URL of a product's change page; '' for those who may not see it."""
+    if not model_admin.has_view_or_change_permission(request, product):
+        return ""
+    opts = model_admin.opts
+    return reverse(
+        f"admin:{opts.app_label}_{opts.model_name}_change",
+        args=[quote(product.pk)],
+        current_app=model_admin.admin_site.name,
+    )
+
+
+def _why_not(pictures: list[dict[str, Any]]) -> str:
+    """Return why a product with these pictures, of which none is servable, cannot be compared with others."""
+    encoder = get_encoder()
+    states = Counter(state_of_picture(picture, encoder.name) for picture in pictures)
+    if states["pending"]:
+        return gettext("The picture is not embedded yet: it is pending.")
+    if states["failed"]:
+        codes = {picture["error"] for picture in pictures if state_of_picture(picture, encoder.name) == "failed"}
+        reasons = " ".join(str(REASONS.get(code, code)) for code in sorted(codes))
+        return gettext("The picture could not be embedded. %(reasons)s") % {"reasons": reasons}
+    return gettext("This product has no picture.")
