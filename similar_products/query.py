@@ -1,6 +1,7 @@
 """``similar_to``: SQL only. The vector never leaves the database, and no model is opened to answer."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Self, TypeVar, cast
 
 from django.db import models
@@ -34,7 +35,7 @@ SCAN_SETTINGS = {"iterative_scan": "relaxed_order", "max_scan_tuples": str(2**31
 """pgvector's, each at the most it allows."""
 
 
-RESULT_NAMES = ("distance", "similarity", "likeness", "matched_image")
+RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
 """What a result carries; a field of that name would be written over, and saved."""
 
 
@@ -240,6 +241,8 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         variants: bool = False,
         exclude: Iterable[Any] | models.Model | None = (),
         diversity: float = 0.0,
+        merchandising: bool = True,
+        at: datetime | None = None,
     ) -> list[ModelT]:
         """Return up to ``k`` of the similar rows by the shop's rules; see ``similar_products.ranking.ranked``."""
         return ranked(
@@ -250,6 +253,8 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
             variants=variants,
             exclude=exclude,
             diversity=diversity,
+            merchandising=merchandising,
+            at=at,
         )
 
     def with_picture(self) -> Self:
