@@ -37,6 +37,33 @@ def crop_vectors(folders: list[Path], count: int) -> NDArray[np.float32]:
     return result
 
 
+def picture_vectors(pictures: list[bytes]) -> NDArray[np.float32]:
+    """Return the vectors of picture files, float32 ``[pictures, dimensions]``; NaN where one cannot be used."""
+    from similar_products.encoders import get_encoder
+    from similar_products.encoding import encode_pictures
+    from similar_products.images import load_pixels
+
+    encoder: Any = get_encoder()
+    digest = hashlib.sha1(encoder.name.encode())
+    for data in pictures:
+        digest.update(hashlib.sha1(data).digest())
+    kept = CACHE / f"vectors-{digest.hexdigest()[:12]}.npy"
+    if kept.exists():
+        return np.load(kept)  # type: ignore[no-any-return]
+    rows: dict[int, NDArray[np.float32]] = {}
+    numbers = tqdm(range(len(pictures)), desc="vectors", unit=" pictures", disable=None)
+    for number, found in encode_pictures(
+        numbers, lambda number: [load_pixels(pictures[number], encoder.image_size)], encoder
+    ):
+        if len(found):
+            rows[number] = found[0]
+    missing = np.full(len(next(iter(rows.values()))), np.nan, np.float32)
+    result = np.stack([rows.get(number, missing) for number in range(len(pictures))])
+    CACHE.mkdir(exist_ok=True)
+    np.save(kept, result)
+    return result
+
+
 def _crop(path: Path, size: int, is_part: bool, random: np.random.Generator) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         image.draft("RGB", (2 * size, 2 * size))

@@ -151,7 +151,7 @@ def read_labels(products: QuerySet[Any], field: str, catalogue: Catalogue) -> La
     label = products.model._meta.label
     try:
         rows = products.order_by().values_list("pk", field)
-    except FieldError as error:
+    except (FieldError, ValueError) as error:  # a ValueError: of what no name has, as a space
         raise CatalogueError(f"{label} cannot be evaluated by {field!r}: {error}") from error
     position_of = {owner: position for position, owner in enumerate(catalogue.owners.tolist())}
     code_of: dict[Any, int] = defaultdict(lambda: len(code_of))
@@ -445,8 +445,8 @@ def measure_index(
     return IndexFigures(k=k, queries=asked, recall=found / wanted if wanted else 1.0)
 
 
-def sample_of(count: int, size: int) -> Positions:
+def sample_of(count: int, size: int, *, seed: int = SEED) -> Positions:
     """Return ``size`` of the positions below ``count``, or all of them: seeded, ascending."""
     if size >= count:
         return np.arange(count)
-    return np.sort(np.random.default_rng(SEED).choice(count, size, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, size, replace=False))

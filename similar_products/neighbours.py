@@ -211,6 +211,18 @@ def similarity(catalogue: Catalogue, query: int, other: int) -> float:
     return float((answering @ _unit(asking.sum(axis=0, keepdims=True))[0]).max())
 
 
+def product_vectors(catalogue: Catalogue, products: Positions) -> Vectors:
+    """Return the mean of the pictures of each product at these positions, at norm 1: float32 ``[n, dimensions]``."""
+    spans = np.stack([catalogue.starts[products], catalogue.starts[products + 1]], axis=1)
+    if not len(spans):
+        return np.empty((0, 0), np.float32)
+    vectors = _read(catalogue.vectors, spans)
+    if not catalogue.has_several:
+        return vectors
+    lengths = spans[:, 1] - spans[:, 0]
+    return _unit(np.add.reduceat(vectors, np.cumsum(lengths) - lengths, axis=0))
+
+
 class Neighbours(NamedTuple):
     """The nearest of a block of queries, nearest first and ties in the order of positions.
 
@@ -236,6 +248,7 @@ def nearest(
     *,
     k: int,
     queries: Positions | None = None,
+    answers: NDArray[np.bool_] | None = None,
     rows_per_block: int = ROWS_PER_BLOCK,
     queries_per_block: int = QUERIES_PER_BLOCK,
     on_progress: Callable[[int], object] | None = None,
@@ -243,11 +256,12 @@ def nearest(
     """Yield the k nearest other products of each product, or of those at the positions ``queries``.
 
     As in ``similar_to`` the mean of a product's pictures asks, and the best picture of another answers.
-    ``on_progress`` is called with the number of queries just answered.
+    ``answers``: bool ``[products]``, who may answer; all without it. ``on_progress`` is called with the number of
+    queries just answered.
     """
     wanted = np.arange(len(catalogue.owners)) if queries is None else queries
     blocks = _product_queries(catalogue, wanted, queries_per_block)
-    return _search(catalogue, blocks, k, catalogue.has_several, rows_per_block, on_progress)
+    return _search(catalogue, blocks, k, catalogue.has_several, rows_per_block, on_progress, answers)
 
 
 def nearest_rows(
@@ -324,11 +338,7 @@ def _product_queries(catalogue: Catalogue, wanted: Positions, per_block: int) ->
     for start, stop in _spans(len(wanted), per_block):
         queries = wanted[start:stop]
         excluded = np.stack([catalogue.starts[queries], catalogue.starts[queries + 1]], axis=1)
-        vectors = _read(catalogue.vectors, excluded)
-        if catalogue.has_several:
-            lengths = excluded[:, 1] - excluded[:, 0]
-            vectors = _unit(np.add.reduceat(vectors, np.cumsum(lengths) - lengths, axis=0))
-        yield _Queries(queries, vectors, excluded)
+        yield _Queries(queries, product_vectors(catalogue, queries), excluded)
 
 
 def _row_queries(catalogue: Catalogue, wanted: Positions, exclude_own: bool, per_block: int) -> Iterator[_Queries]:
@@ -347,11 +357,13 @@ def _search(
     merges: bool,
     rows_per_block: int,
     on_progress: Callable[[int], object] | None,
+    answers: NDArray[np.bool_] | None = None,
 ) -> Iterator[Neighbours]:
+    refused = None if answers is None else ~np.repeat(answers, np.diff(catalogue.starts))
     count = len(catalogue.owners) if merges else len(catalogue.keys)
     for block in blocks:
         best = np.full((len(block.queries), k), EXCLUDED * count, np.int64)
-        for _, codes in _codes(catalogue, block, merges, rows_per_block):
+        for _, codes in _codes(catalogue, block, merges, rows_per_block, refused):
             best = np.partition(np.concatenate([best, codes], axis=1), k - 1, axis=1)[:, :k]
         best.sort(axis=1)
         yield Neighbours(block.queries, *_decoded(best, count))
@@ -360,11 +372,15 @@ def _search(
 
 
 def _codes(
-    catalogue: Catalogue, block: _Queries, merges: bool, rows_per_block: int
+    catalogue: Catalogue,
+    block: _Queries,
+    merges: bool,
+    rows_per_block: int,
+    refused: NDArray[np.bool_] | None = None,
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield ``[queries, candidates]`` of one number for distance and position, and the first candidate's position.
 
-    Ordered as numbers they are ordered by distance and, where that is equal, by position.
+    Ordered as numbers they are ordered by distance and, where that is equal, by position. ``refused``: bool ``[rows]``.
     """
     count = len(catalogue.owners) if merges else len(catalogue.keys)
     for first, start, stop, firsts in _candidates(catalogue, merges, rows_per_block):
@@ -372,6 +388,8 @@ def _codes(
         excluded = np.clip(block.excluded - start, 0, stop - start)
         for query in np.flatnonzero(excluded[:, 1] > excluded[:, 0]):
             similarities[query, excluded[query, 0] : excluded[query, 1]] = -np.inf
+        if refused is not None:
+            similarities[:, refused[start:stop]] = -np.inf
         if firsts is not None:
             similarities = np.maximum.reduceat(similarities, firsts, axis=1)
         distances = np.clip(np.rint((1 - similarities) * GRAIN), 0, EXCLUDED).astype(np.int64)

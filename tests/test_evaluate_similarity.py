@@ -494,7 +494,7 @@ def test_catalogue__too_small_says_so(count):
     with pytest.raises(CommandError) as caught:
         run("tests.Shirt")
     assert str(caught.value) == (
-        f"tests.Shirt has {count} products with a vector of the encoder {ENCODER}, and two are needed; run "
+        f"tests.Shirt has {count} visible products with a vector of the encoder {ENCODER}, and two are needed; run "
         "embed_products first."
     )
     assert caught.value.returncode == 2

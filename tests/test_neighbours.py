@@ -17,6 +17,7 @@ from similar_products.neighbours import (
     nearest,
     nearest_rows,
     nearest_to,
+    product_vectors,
     rankings,
     read_catalogue,
     similarity,
@@ -113,6 +114,30 @@ def test_nearest_rows__equals_brute_force(blocks, exclude_own, per_product):
         )
     )
     assert_same(found, sorted_by_brute_force(similarities, 6))
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_nearest__only_those_that_may_answer_do(blocks):
+    vectors, owners = several()
+    names = np.unique(owners)
+    answers = np.arange(len(names)) % 3 == 0
+    means = product_vectors(catalogue_of(vectors, owners=owners), np.arange(len(names)))
+    similarities = np.stack([(means @ vectors[owners == name].T).max(axis=1) for name in names], axis=1)
+    np.fill_diagonal(similarities, -np.inf)
+    similarities[:, ~answers] = -np.inf
+    found = gathered(nearest(catalogue_of(vectors, owners=owners), k=8, answers=answers, **blocks))
+    assert_same(found, sorted_by_brute_force(similarities, 8))
+
+
+def test_product_vectors__are_means_at_norm_1():
+    vectors, owners = several()
+    wanted = np.array([7, 2, 3])
+    means = np.stack([vectors[owners == 10 * number].mean(axis=0) for number in wanted])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    catalogue = catalogue_of(vectors, owners=owners)
+    np.testing.assert_allclose(product_vectors(catalogue, wanted), means, atol=1e-6)
+    np.testing.assert_array_equal(product_vectors(catalogue_of(vectors), wanted), vectors[wanted])
+    assert len(product_vectors(catalogue, np.array([], int))) == 0
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import router
 
 from ...bands import read_bands, write_bands
 from ...calibration import COPIES_FOUND, RANDOM_PAIRS_BELOW, Calibration, calibrate
@@ -11,8 +10,7 @@ from ...conf import get_settings
 from ...encoders import get_encoder
 from ...evaluation import sample_of
 from ...neighbours import CatalogueError, read_catalogue
-from ...visibility import visible_products
-from ..arguments import add_catalogue_arguments, positive, product_model, progress, sentences
+from ..arguments import add_catalogue_arguments, positive, products_of, progress, sentences
 
 SAMPLE = 1_000
 
@@ -45,14 +43,13 @@ class Command(BaseCommand):
         with sentences():
             encoder = get_encoder()
             path = _writable(output or get_settings().bands)
-            products_of = product_model(model)
-            using = database or router.db_for_read(products_of)
-            products = visible_products(products_of).using(using)
+            products = products_of(model, database)
+            using = products.db
             catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
             queries = sample_of(len(catalogue.owners), sample)
             with progress("copies", len(queries), " products", verbosity=verbosity) as advance:
-                found = calibrate(catalogue, encoder, products_of, queries=queries, using=using, on_progress=advance)
-            measured = f"{len(queries):,} of {len(catalogue.owners):,} products of {products_of._meta.label}"
+                found = calibrate(catalogue, encoder, products.model, queries=queries, using=using, on_progress=advance)
+            measured = f"{len(queries):,} of {len(catalogue.owners):,} products of {products.model._meta.label}"
             try:
                 write_bands(path, encoder.name, found.bands, measured=measured)
             except OSError as error:

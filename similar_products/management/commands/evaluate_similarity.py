@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import router
 from django.utils.module_loading import import_string
 
 from ...bands import get_bands
@@ -26,15 +25,15 @@ from ...evaluation import (
     read_labels,
     sample_of,
 )
-from ...neighbours import Catalogue, CatalogueError, read_catalogue
-from ...visibility import visible_products
+from ...neighbours import Catalogue
 from ..arguments import (
     BELOW,
     CANNOT_RUN,
     add_catalogue_arguments,
     positive,
-    product_model,
+    products_of,
     progress,
+    read_embedded,
     sentences,
     share,
     table,
@@ -149,15 +148,9 @@ class Command(BaseCommand):
     ) -> Report:
         encoder = get_encoder()
         second = _encoder(compare) if compare else None
-        model = product_model(label)
-        using = database or router.db_for_read(model)
-        products = visible_products(model).using(using)
-        catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
-        if len(catalogue.owners) < 2:
-            raise CatalogueError(
-                f"{model._meta.label} has {len(catalogue.owners)} products with a vector of the encoder "
-                f"{encoder.name}, and two are needed; run embed_products first."
-            )
+        products = products_of(label, database)
+        model, using = products.model, products.db
+        catalogue = read_embedded(products)
         coverage = count_coverage(products, catalogue, using=using)
         if by:
             read_labels(products, by, catalogue)  # a wrong name is said before an hour of encoding
