@@ -1,5 +1,8 @@
 from django.contrib import admin
 
+from similar_products.admin import SimilarProductsAdminMixin
+from similar_products.merchandising.admin import PinsAndHidesInline
+
 from .models import Category, Product
 
 
@@ -11,8 +14,10 @@ class CategoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Product)
-class ProductAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ProductAdmin(SimilarProductsAdminMixin, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "category", "price", "stock", "color", "pattern")
     list_filter = ("category", "color", "pattern")
     list_select_related = ("category",)
     search_fields = ("name", "category__name")
+    inlines = (PinsAndHidesInline,)
+    similar_products_category = "category"

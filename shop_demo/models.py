@@ -1,5 +1,6 @@
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 from django.utils.text import slugify
 
@@ -18,6 +19,11 @@ class CategoryManager(models.Manager["Category"]):
             slug = f"{stem}-{number}"
         return self.create(name=name, slug=slug)
 
+    def with_cover(self) -> "models.QuerySet[Category]":
+        """Annotate each category with ``cover``, the name of the file that shows its first product, or ``None``."""
+        first = Product.objects.filter(category=OuterRef("pk")).exclude(image="").order_by("name")
+        return self.annotate(cover=Subquery(first.values("image")[:1]))
+
 
 class Category(models.Model):
     name = models.CharField(max_length=100, unique=True)
@@ -34,6 +40,12 @@ class Category(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("category", args=[self.slug])
+
+    @property
+    def cover_url(self) -> str:
+        """The address of the picture that ``with_cover`` has found, or ''."""
+        cover: str | None = getattr(self, "cover", None)
+        return str(Product._meta.get_field("image").storage.url(cover)) if cover else ""
 
 
 class Product(VisuallySimilarModel):

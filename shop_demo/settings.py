@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "similar_products",
+    "similar_products.merchandising",
     "shop_demo",
 ]
 

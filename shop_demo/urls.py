@@ -5,6 +5,9 @@ from django.urls import include, path
 
 from . import views
 
+handler404 = "shop_demo.views.not_found"
+handler500 = "shop_demo.views.server_error"
+
 urlpatterns = [
     path("", views.product_list, name="product-list"),
     path("categories/<str:slug>/", views.product_list, name="category"),

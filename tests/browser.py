@@ -4,26 +4,16 @@ The browser is the system's own, Debian's ``chromium``: what Playwright would do
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from shop_demo.chromium import ARGUMENTS, NAMES, find_chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",  # tests run as root in containers, where Chromium starts in no other way
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PATIENCE = 30_000
 """Milliseconds that Playwright waits for anything; a machine that does other work as well takes seconds."""
 
@@ -31,7 +21,7 @@ PATIENCE = 30_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed", exc_type=ImportError)
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    executable = find_chromium()
     if executable is None:
         pytest.skip(f"there is no {', '.join(NAMES)} on this machine")
     with pytest.MonkeyPatch.context() as patch, api.sync_playwright() as playwright:

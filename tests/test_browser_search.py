@@ -1,23 +1,14 @@
 """Search by photo as a visitor does it: a real browser, a real server, drawn products and the colours of them."""
 
 import base64
-import io
 import re
 
 import pytest
 from django.core.cache import cache
-from django.core.files.base import ContentFile
-from django.core.management import call_command
-from PIL import Image
 
-from shop_demo import settings as shop_settings
-from shop_demo.drawing import DrawnProduct
-from shop_demo.models import Category, Product
-
-pytest_plugins = ("tests.browser",)
+pytest_plugins = ("tests.browser", "tests.shop")
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NUMBERS = (0, 1, 5, 6, 8, 9)
 SEARCH = "**/api/products/search/**"
 DROP = """([base64, name]) => {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -25,38 +16,6 @@ DROP = """([base64, name]) => {
     transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
     return transfer;
 }"""
-
-
-@pytest.fixture(scope="module")
-def drawn():
-    return [DrawnProduct(number) for number in NUMBERS]
-
-
-@pytest.fixture(scope="module")
-def pictures(drawn):
-    return [product.picture() for product in drawn]
-
-
-@pytest.fixture
-def products(settings, tmp_path, drawn, pictures):
-    """Six products that cost 10, 20 ... 60, each of a category of its own; the second is sold out."""
-    settings.MEDIA_ROOT = tmp_path
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "API": shop_settings.SIMILAR_PRODUCTS["API"]}
-    settings.ALLOWED_HOSTS = ["localhost"]
-    cache.clear()
-    products = [
-        Product(
-            name=each.name,
-            category=Category.objects.get_or_create_named(each.category),
-            price=10 * number,
-            stock=0 if number == 2 else 5,
-            image=ContentFile(picture, name=f"{number}.jpg"),
-        )
-        for number, (each, picture) in enumerate(zip(drawn, pictures, strict=True), 1)
-    ]
-    Product.objects.bulk_create(products)
-    call_command("embed_products", "shop_demo.Product", verbosity=0)
-    return products
 
 
 class SearchPage:
@@ -105,16 +64,6 @@ def search(products, live_server, page):
     return SearchPage(page)
 
 
-def side_by_side(left, right):
-    """Return one photo with two products on it."""
-    both = Image.new("RGB", (960, 480))
-    for position, picture in enumerate((left, right)):
-        both.paste(Image.open(io.BytesIO(picture)), (480 * position, 0))
-    buffer = io.BytesIO()
-    both.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
-
-
 def drag(page, start, end):
     """Drag with the mouse over the photo, from and to fractions of it."""
     box = page.get_by_alt_text("The photo you search with").bounding_box()
@@ -159,8 +108,8 @@ def test_photo__pasted(search, products, pictures):
     assert search.names()[0] == products[5].name
 
 
-def test_region__dragged_changes_the_results_to_what_is_in_it(search, products, pictures):
-    search.choose(side_by_side(pictures[0], pictures[2]))
+def test_region__dragged_changes_the_results_to_what_is_in_it(search, products, photo_of_two):
+    search.choose(photo_of_two)
     search.expect_found(6)
     of_both = search.names()
     for start, end, expected in (((0.51, 0.01), (1, 1), products[2]), ((0.49, 0.99), (0, 0), products[0])):
@@ -318,7 +267,7 @@ def test_error__that_may_pass_can_be_tried_again(search, pictures, answer, sente
     search.expect(search.page.get_by_role("heading", name="Results")).to_be_focused()
 
 
-def test_keyboard__alone_finds_a_product(search, products, pictures):
+def test_keyboard__alone_finds_a_product(search, products, photo_of_two):
     page = search.page
     press = page.keyboard.press
     page.on("filechooser", lambda chooser: None)  # takes a moment: asked for by the key press alone, it may miss it
@@ -327,8 +276,7 @@ def test_keyboard__alone_finds_a_product(search, products, pictures):
     search.expect(page.get_by_label("Choose a photo")).to_be_focused()
     with page.expect_file_chooser() as chooser:
         press("Enter")
-    photo = side_by_side(pictures[0], pictures[2])
-    chooser.value.set_files({"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo})
+    chooser.value.set_files({"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": photo_of_two})
     search.expect_found(6)
     press("Tab")
     press("Enter")

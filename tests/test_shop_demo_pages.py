@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from shop_demo.drawing import DrawnProduct
 from shop_demo.models import Category, Product
+from shop_demo.views import POLICY
 
 pytestmark = pytest.mark.django_db
 
@@ -112,13 +113,72 @@ class TestList:
     def test_list__empty_shop_says_so(self, client):
         assert "There is nothing here yet" in client.get("/").content.decode()
 
+    def test_list__categories_show_their_first_picture(self, client, make_products):
+        products = make_products(2)
+        make_products(1, category="Bags")
+        Product.objects.filter(category__name="Bags").update(image="")
+        Category.objects.get_or_create_named("Hats")
+        page = client.get("/").content.decode()
+        shown = Elements(client.get("/categories/bags/")).named("img")
+        assert [each["src"] for each in shown] == [products[0].image.url]
+        for name in ("Bags", "Hats", "Mugs"):
+            assert f"{name}</a>" in page
+
+    def test_list__product_without_a_picture_has_a_place(self, client, make_products):
+        (product, _) = make_products(2)
+        Product.objects.filter(pk=product.pk).update(image="")
+        for address in ("/", product.get_absolute_url()):
+            assert "No picture" in client.get(address).content.decode()
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            ("q=mugs", ["Mugs 000", "Mugs 001"]),
+            ("q=TEAL+bag", ["Bags 000"]),
+            ("q=+++", ["Bags 000", "Mugs 000", "Mugs 001"]),
+            ("q=%25", []),
+            ("in_stock=on", ["Mugs 000", "Mugs 001"]),
+            ("sort=-price", ["Bags 000", "Mugs 000", "Mugs 001"]),
+            ("sort=price", ["Mugs 000", "Mugs 001", "Bags 000"]),
+            ("sort=price&q=00&in_stock=on", ["Mugs 000", "Mugs 001"]),
+            ("sort=nonsense&in_stock=", ["Bags 000", "Mugs 000", "Mugs 001"]),
+            ("q=%00", ["Bags 000", "Mugs 000", "Mugs 001"]),
+            (f"q={'x' * 101}", ["Bags 000", "Mugs 000", "Mugs 001"]),
+        ],
+    )
+    def test_list__narrowed_down_and_sorted(self, client, make_products, query, expected):
+        make_products(2)
+        make_products(1, category="Bags", price=20, stock=0, color="teal")
+        response = client.get(f"/?{query}")
+        assert [product.name for product in response.context["page"]] == expected
+        assert 'class="hero"' not in response.content.decode()
+
+    def test_list__says_when_nothing_fits(self, client, make_products):
+        make_products(1, stock=0)
+        for address in ("/?q=nothing", "/categories/mugs/?in_stock=on"):
+            assert "No product fits." in client.get(address).content.decode()
+
+    def test_list__other_pages_are_narrowed_down_too(self, client, make_products):
+        make_products(31)
+        links = Elements(client.get("/?q=mugs&sort=price")).named("a")
+        assert {"href": "?q=mugs&sort=price&page=2", "rel": "next"} in links
+
+    def test_list__words_are_kept_when_sorted(self, client, make_products):
+        make_products(1)
+        inputs = Elements(client.get("/?q=mugs")).named("input")
+        assert {"type": "hidden", "name": "q", "value": "mugs"} in inputs
+
     def test_list__pictures_have_size_and_alternative_text(self, client, make_products):
         make_products(2)
         pictures = Elements(client.get("/")).named("img")
-        assert len(pictures) == 2
+        assert len(pictures) == 2 + 2  # and those of the category, in the hero and in the navigation
         for attributes in pictures:
             assert {"src", "alt", "width", "height"} <= set(attributes)
-            assert attributes["loading"] == "lazy"
+
+    def test_list__pictures_below_the_first_row_are_lazy(self, client, make_products):
+        make_products(8)
+        cards = [each for each in Elements(client.get("/")).named("img") if each.get("class") == "card__picture"]
+        assert [each.get("loading") for each in cards] == [None] * 5 + ["lazy"] * 3
 
     def test_list__sold_out_is_said(self, client, make_products):
         make_products(1, stock=0)
@@ -127,15 +187,51 @@ class TestList:
     def test_list__names_are_escaped(self, client, make_products):
         (product,) = make_products(1)
         Product.objects.filter(pk=product.pk).update(name="<script>alert(1)</script>")
-        for address in ("/", product.get_absolute_url()):
+        for address in ("/", product.get_absolute_url(), "/?q=<script>alert(1)</script>"):
             assert "<script" not in client.get(address).content.decode()
 
-    def test_pages__load_nothing_from_other_hosts(self, client, make_products):
+
+class TestPages:
+    @pytest.fixture
+    def addresses(self, make_products):
         (product, _) = make_products(2)
-        for address in ("/", product.get_absolute_url()):
+        return ["/", "/categories/mugs/", "/?q=nothing", product.get_absolute_url(), "/search/", "/products/0/"]
+
+    def test_pages__load_nothing_from_other_hosts(self, client, addresses):
+        for address in addresses:
             for _, attributes in Elements(client.get(address)).found:
-                for name in ("src", "href"):
+                for name in ("src", "href", "action", "srcset"):
                     assert not attributes.get(name, "").startswith(("http", "//"))
+
+    def test_pages__policy_allows_nothing_inline_and_no_other_host(self, client, addresses):
+        for address in addresses:
+            response = client.get(address)
+            assert response["Content-Security-Policy"] == POLICY
+            for tag, attributes in Elements(response).found:
+                assert tag != "style"
+                assert not [name for name in attributes if name == "style" or name.startswith("on")]
+        assert "unsafe" not in POLICY
+
+    def test_pages__have_a_title_a_language_and_one_first_heading(self, client, addresses):
+        titles = set()
+        for address in addresses:
+            response = client.get(address)
+            elements = Elements(response)
+            assert elements.named("html") == [{"lang": "en"}]
+            assert len(elements.named("h1")) == len(elements.named("main")) == 1
+            titles.add(response.content.decode().split("<title>")[1].split("</title>")[0])
+        assert len(titles) == len(addresses)
+
+    def test_error__says_so_in_the_shops_own_page(self, client, monkeypatch):
+        def fail(*args, **kwargs):
+            raise RuntimeError("The view fails.")
+
+        monkeypatch.setattr("shop_demo.views.ListForm", fail)
+        client.raise_request_exception = False
+        response = client.get("/")
+        assert response.status_code == 500
+        assert response["Content-Security-Policy"] == POLICY
+        assert "Something went wrong" in response.content.decode()
 
 
 class TestProduct:
@@ -150,7 +246,8 @@ class TestProduct:
         products = make_products(9)
         page = client.get(products[0].get_absolute_url()).content.decode()
         strip = page.split('class="similar-products"')[1].split("</section>")[0]
-        assert strip.count('class="similar-products__item"') == 6
+        assert strip.count('class="card"') == 6
+        assert strip.count("€10.00") == 6
 
     def test_product__without_vector_has_no_strips(self, client, make_products):
         (product,) = make_products(1, price=20)
@@ -160,6 +257,7 @@ class TestProduct:
         page = client.get(product.get_absolute_url()).content.decode()
         assert 'class="similar-products' not in page
         assert "cheaper" not in page
+        assert "Nothing in the shop looks like this yet." in page
 
     def test_product__cheaper_strip_has_only_cheaper_products_in_stock(self, client, make_products):
         product = make_products(1, price=20)[0]
@@ -183,8 +281,20 @@ class TestProduct:
         make_products(20, category="Bags", price=5)
         assert len(queries_of(client, product.get_absolute_url())) == len(few) == 3
 
-    def test_product__unknown_is_not_found(self, client):
-        assert client.get(reverse("product", args=[1])).status_code == 404
+    def test_product__does_not_load_vectors(self, client, make_products):
+        product = make_products(1, price=20)[0]
+        make_products(2, category="Hats")
+        context = client.get(product.get_absolute_url()).context
+        shown = [context["product"], *context["cheaper"], *context["similar_products"]]
+        assert len(shown) == 5
+        for each in shown:
+            assert {"embedding", "embedding_source", "embedding_error"} <= each.get_deferred_fields()
+
+    @pytest.mark.parametrize("key", [1, 10**30])
+    def test_product__unknown_is_not_found(self, client, key):
+        response = client.get(reverse("product", args=[key]))
+        assert response.status_code == 404
+        assert "This page is not here" in response.content.decode()
 
 
 class TestModels:

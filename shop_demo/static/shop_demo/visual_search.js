@@ -22,6 +22,7 @@ const PROBLEMS = {
   url_search_off: "This shop does not search by address. Save the picture and choose the file.",
   url_not_fetched: "No picture could be fetched from this address. Save the picture and choose the file.",
   permission_denied: "You have logged in or out meanwhile. Load this page again.",
+  not_loaded: "The picture of this product could not be loaded. Choose a photo instead.",
   not_sent: "The photo could not be sent. Check the connection and try again.",
 };
 const OTHERWISE = "The search has failed. Try again in a moment.";
@@ -310,4 +311,16 @@ part("again").addEventListener("click", () => {
   search();
 });
 
+// A product's own picture, by the address of this page.
+
+async function load(address) {
+  showSearching();
+  const response = await fetch(address).catch(() => null);
+  const file = response?.ok ? new File([await response.blob()], "picture") : null;
+  if (photo) return; // the visitor has chosen another one meanwhile
+  if (file) choose(file);
+  else showProblem(problem("not_loaded"));
+}
+
 tool.hidden = false;
+if (tool.dataset.picture) load(tool.dataset.picture);
