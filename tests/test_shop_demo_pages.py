@@ -328,8 +328,11 @@ class TestAdmin:
     def test_admin__product_can_be_edited(self, admin_client, make_products):
         (product,) = make_products(1)
         address = reverse("admin:shop_demo_product_change", args=[product.pk])
-        form = admin_client.get(address).context["adminform"].form
-        data = {name: value for name, value in form.initial.items() if name != "image"}
+        context = admin_client.get(address).context
+        data = {name: value for name, value in context["adminform"].form.initial.items() if name != "image"}
+        for inline in context["inline_admin_formsets"]:
+            management = inline.formset.management_form
+            data |= {management.add_prefix(name): management[name].value() for name in management.fields}
         assert admin_client.post(address, {**data, "price": "3.50"}).status_code == 302
         product.refresh_from_db()
         assert str(product.price) == "3.50"
