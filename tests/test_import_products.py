@@ -457,6 +457,14 @@ class TestFailureInTheMiddle:
         assert "no_such_name" in sentence
         assert_nothing_imported(media)
 
+    @pytest.fixture
+    def listening(self):
+        """Ctrl-C is heard: what runs in the background of a shell script is started without hearing it."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("listening")
     def test_import__interruption_takes_everything_back(self, write_csv, media, settings, capsys):
         settings.STORAGES = {
             **settings.STORAGES,
