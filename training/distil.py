@@ -55,6 +55,8 @@ def main() -> None:
         seed=arguments.seed,
         until=time.monotonic() + arguments.crop_minutes * 60,
     )
+    if not files:
+        parser.error(f"--crop-minutes {arguments.crop_minutes:g} is over before the first file of crops; give more.")
     trainer = Trainer(STUDENT, load(files), arguments.work, seconds=arguments.hours * 3600, seed=arguments.seed)
     trainer.resume()
     # Clothing that is never trained on: a monitor, which nothing in the script reacts to.
