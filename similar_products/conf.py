@@ -1,4 +1,4 @@
-"""The settings of the app: one dict named ``SIMILAR_PRODUCTS``, read anew at each use."""
+"""The settings of the app: one dict named ``SIMILAR_PRODUCTS``, looked at anew at each use."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -26,6 +26,9 @@ KEYS = (
 )
 API_KEYS = ("FILTERSET", "FRAGMENT_MAX_AGE", "MAX_INFERENCES", "MODEL", "SERIALIZER")
 PRODUCT_KEYS = ("FALLBACK", "THROUGH", "VARIANTS", "VISIBLE")
+
+
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,23 @@ class AppSettings:
         return ProductSettings()
 
 
+_last: list[tuple[Any, str, AppSettings]] = []
+"""The dict that was read last, its text and what it says: a page asks nine times."""
+
+
 def get_settings() -> AppSettings:
     """Return the settings in force now; raise ``ImproperlyConfigured`` with a sentence for each mistake."""
-    given = getattr(settings, "SIMILAR_PRODUCTS", {})
+    given = getattr(settings, "SIMILAR_PRODUCTS", NOTHING)
+    text = repr(given)
+    for last, last_text, meaning in _last:
+        if last is given and last_text == text:
+            return meaning
+    meaning = _meaning(given)
+    _last[:] = [(given, text, meaning)]
+    return meaning
+
+
+def _meaning(given: Any) -> AppSettings:
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"SIMILAR_PRODUCTS must be a dict, not {type(given).__name__}.")
     _refuse_unknown("SIMILAR_PRODUCTS", given, KEYS)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pgvector.psycopg.vector import register_vector_info
 from psycopg.types import TypeInfo
 
-from .placement import get_placement, is_current
+from .placement import IsCurrent, get_placement
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -138,7 +138,7 @@ def read_catalogue(
     rows = (
         placement.holder._base_manager.using(using)
         .filter(
-            is_current("embedding_source", placement.holder_image, Value(encoder_name)),
+            IsCurrent("embedding_source", Value(encoder_name), placement.holder_image),
             **{f"{placement.owner}__in": products.order_by().values("pk"), "embedding__isnull": False},
         )
         .order_by(placement.owner, "pk")

@@ -11,18 +11,17 @@ from django.db.models.lookups import IsNull
 from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
 from django.db.models.sql.datastructures import Join
-from pgvector.django import CosineDistance
 
 from .conf import get_settings, listed
 from .encoders import get_encoder
 from .placement import (
     DERIVED_FIELDS,
     Concatenate,
+    IsCurrent,
     Placement,
     declared_through,
     get_placement,
     holder_of,
-    is_current,
     source_of,
 )
 from .ranking import in_full, is_nearest_first, ranked
@@ -136,23 +135,25 @@ def similar_to(
             f"{queryset.model._meta.label} has {listed(taken)} of its own, which similar_to() gives each result; give "
             "the model's another name."
         )
-    found: Any = _one_row_each(queryset)
-    # An inner join, since ordering through a LEFT JOIN loses the index.
-    found = found.filter(**{f"{embedding}__isnull": False})
     # What depends on no row is worked out once and first: without a vector to compare with nothing is scanned.
-    if comparison.condition is not None:
-        found = found.filter(comparison.condition)
+    conditions = [] if comparison.condition is None else [comparison.condition]
     if not exact:  # which would keep PostgreSQL from scanning in parallel
-        found = found.filter(IsNull(ScanSettings(get_settings().ef_search), False))
-    found = _exclude(found, comparison.products)
-    # By F() after that filter: the same join. A second filter() over the relation would be a second join.
-    found = found.alias(
-        _source=F(placement.from_product("embedding_source")), _image=F(placement.product_image)
-    ).annotate(distance=CosineDistance(comparison.cast(embedding), comparison.vector))
-    found = found.filter(is_current("_source", "_image", comparison.encoder))
+        conditions.append(IsNull(ScanSettings(get_settings().ef_search), False))
+    conditions += _is_other(comparison.products)
+    image = "matched_image" if placement.several else placement.product_image
+    is_current = IsCurrent(comparison.path("embedding_source"), comparison.encoder, image)
+    if not placement.several:
+        conditions.append(is_current)
+    # An inner join, since ordering through a LEFT JOIN loses the index.
+    found: Any = _one_row_each(queryset).filter(*conditions, **{f"{embedding}__isnull": False})
     if placement.several:
-        found = found.alias(_holder=F(placement.from_product("pk"))).annotate(matched_image=F("_image"))
-        found = found.filter(~models.Exists(_nearer_pictures(comparison)))
+        # Named after that filter, so for the same join: a condition on the relation would make a join of its own.
+        fields = ("pk", "embedding", "embedding_source")
+        found = found.alias(**{comparison.path(field): F(placement.from_product(field)) for field in fields})
+        found = found.annotate(matched_image=F(placement.product_image))
+    found = found.annotate(distance=comparison.distance(comparison.path("embedding")))
+    if placement.several:
+        found = found.filter(is_current, ~models.Exists(_nearer_pictures(comparison)))
     # Ascending distance and then the key is the one ordering that keeps the index and is stable.
     found = found.order_by("distance", "pk")
     if not found.query.standard_ordering:  # reverse() before similar_to() would list the farthest first
@@ -169,19 +170,23 @@ def _nearer_pictures(comparison: Comparison) -> "models.QuerySet[Any]":
     placement = comparison.placement
     return (
         placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}, embedding__isnull=False)
-        .filter(is_current("embedding_source", placement.holder_image, comparison.encoder))
+        .filter(IsCurrent("embedding_source", comparison.encoder, placement.holder_image))
         .order_by()
-        .alias(_distance=CosineDistance(comparison.cast("embedding"), comparison.vector))
-        .filter(Q(_distance__lt=OuterRef("distance")) | Q(_distance=OuterRef("distance"), pk__lt=OuterRef("_holder")))
+        .alias(_distance=comparison.distance("embedding"))
+        .filter(
+            Q(_distance__lt=OuterRef("distance"))
+            | Q(_distance=OuterRef("distance"), pk__lt=OuterRef(comparison.path("pk")))
+        )
     )
 
 
-def _exclude(found: Any, products: Any) -> Any:
+def _is_other(products: Any) -> list[Any]:
+    """Return the conditions that a row is none of the target's products."""
     if isinstance(products, models.QuerySet):
-        return found.exclude(pk__in=products.values("pk"))
+        return [~Q(pk__in=products.values("pk"))]
     if not products:
-        return found
-    return found.exclude(pk=products[0]) if len(products) == 1 else found.exclude(pk__in=products)
+        return []
+    return [~Q(pk=products[0]) if len(products) == 1 else ~Q(pk__in=products)]
 
 
 def _one_row_each(queryset: "models.QuerySet[ModelT]") -> "models.QuerySet[ModelT]":

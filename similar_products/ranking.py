@@ -5,20 +5,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from django.apps import apps
 from django.db import models
-from django.db.models import F, Func, Q, Subquery, TextField, Value
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import F, Q, TextField, Value
+from django.db.models.functions import Coalesce
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 from numpy.typing import NDArray
 
 from .bands import get_bands
 from .conf import get_settings
 from .encoders import get_encoder
-from .targets import Comparison
+from .expressions import Written
+from .placement import EncoderOf
+from .targets import Comparison, Normalized
 
 POOL_FACTOR = 4
 """Candidates for each product wanted, where some may have to give way to others."""
@@ -26,30 +31,73 @@ MIN_POOL = 32
 MERCHANDISING = "similar_products_merchandising"
 """The label of the optional app with the pins and hides; it is asked for by name, and by nothing else."""
 
+COMPARED = ("_key", "_distances", "distance")
+"""The columns that the pool's distances are worked out from."""
+
 PRIVATE_NAMES = ("_key", "_distances", "_encoder", "_pins", "_place")
 """What rows carry until they are chosen."""
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 
 
-class DistancesTo(Func):
-    """The distances of a row's vector to those of a subquery of (key, vector), as the text of JSON by key.
+TEXT = TextField()
+AFTER_LIMIT = "CASE WHEN clock_timestamp() IS NOT NULL THEN {vector} END"
+"""A vector worked out for the rows of the LIMIT alone.
 
-    The subquery depends on nothing and is worked out once, into an array. ``OFFSET 0`` keeps PostgreSQL from fetching
-    and casting the row's own vector once for each of the others.
+PostgreSQL puts off to after sort and LIMIT what is volatile; else it would fetch and cast a second vector of every row
+that it compares.
+"""
+
+
+class PoolQuery(Query):
+    """A query whose rows carry as ``_distances`` those of their vector to the vectors of a pool.
+
+    ``pool`` is the query of these, of the columns ``_key`` and ``_distances``; without it, the query's own first
+    ``pool_size`` rows, of which ``is_one_way`` leaves out those nearer to the target than the row itself.
     """
 
-    output_field = TextField()
+    pool: Query | None = None
+    pool_size = 0
+    is_one_way = False
 
-    def __init__(self, own: Any, others: Any, type_name: str) -> None:
-        super().__init__(
-            own,
-            others,
-            # Nothing but the name of a type is put into it.
-            template="(SELECT json_object_agg(other.key, (own.vector <=> other.vector)::real)::text "  # noqa: S608
-            f"FROM (SELECT %(expressions)s AS pool(vector, key))) AS other(key text, vector {type_name}))",
-            arg_joiner=" AS vector OFFSET 0) AS own CROSS JOIN unnest(ARRAY(SELECT ROW(pool.key, pool.vector) FROM ",
+    def get_compiler(self, using: Any = None, connection: Any = None, elide_empty: bool = True) -> Any:
+        compiler = super().get_compiler(using, connection, elide_empty)
+        compiler.__class__ = _derived(PoolCompiler, compiler.__class__)
+        return compiler
+
+
+class PoolCompiler(SQLCompiler):
+    """Puts the statement into a WITH, and the distances in place of the vector that it selects as ``_distances``.
+
+    Rows are found, and vectors fetched, once for both sides of the comparison. The distances are the text of JSON by
+    key. PostgreSQL reads a WITH in the order in which it was filled.
+    """
+
+    def as_sql(self, with_limits: bool = True, with_col_aliases: bool = False) -> Any:
+        own, parameters = super().as_sql(with_limits, with_col_aliases)
+        query = cast("PoolQuery", self.query)
+        # By place: columns of two tables may have one name, and so may an annotation and what Django would call them.
+        names = [alias if alias in COMPARED else f"c{place}" for place, (_, _, alias) in enumerate(self.select)]
+        tables, pool = f"_similar_own({', '.join(names)}) AS MATERIALIZED ({own})", "_similar_own"
+        if query.pool is not None:
+            others, other_parameters = query.pool.get_compiler(connection=self.connection).as_sql()
+            tables, pool = f"{tables}, _similar_pool(_key, _distances) AS MATERIALIZED ({others})", "_similar_pool"
+            parameters = (*parameters, *other_parameters)
+        # Nothing but names given here and a number is put into it.
+        distances = (
+            "SELECT json_object_agg(other._key, (own._distances <=> other._distances)::real)::text "  # noqa: S608
+            f"FROM (SELECT * FROM {pool} LIMIT {query.pool_size:d}) AS other"
         )
+        if query.is_one_way:
+            distances += " WHERE other.distance >= own.distance"
+        columns = [f"({distances})" if name == "_distances" else f"own.{name}" for name in names]
+        return f"WITH {tables} SELECT {', '.join(columns)} FROM _similar_own AS own", parameters  # noqa: S608
+
+
+@cache
+def _derived(mixin: Any, base: Any) -> Any:
+    """Return the class of ``mixin`` over ``base``, of which a shop or a backend may have its own."""
+    return type(f"{mixin.__name__}Of{base.__name__}", (mixin, base), {})
 
 
 def is_nearest_first(query: Any) -> bool:
@@ -109,27 +157,31 @@ def ranked(
     if not variants:
         eligible = _without_variants(eligible, comparison)
     rules = rules_for(queryset.model, comparison.products, at) if merchandising else None
-    if rules is not None:
-        eligible = rules.without_hidden(eligible)
-    eligible.query.comparison = replace(comparison, tops_up=False)  # done below, where it is known what is missing
-    found = eligible if rules is None else rules.without_pinned(eligible)
     is_pooled = diversity > 0 or (not near_duplicates and get_bands(get_encoder().name) is not None)
+    carried = _carried(comparison, is_pooled=is_pooled)
+    if rules is None:
+        found: Any = eligible.annotate(**carried)
+    else:
+        found = eligible.filter(rules.is_free).annotate(**carried, _pins=rules.pins)
+    found.query.comparison = replace(comparison, tops_up=False)  # done below, where it is known what is missing
     size = max(POOL_FACTOR * k, MIN_POOL) if is_pooled else k
-    others = found[:size] if is_pooled else None
-    pool = _pool(found, comparison, size, others)
+    first = found[:size]
+    pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
     pinned: list[Any] = []
-    if rules is not None and (not pool or pool[0]._pins):
+    if rules is not None and rules.may_pin and (not pool or pool[0]._pins):
         # Without a row there is none to tell the keys. What the top-up below finds beside the first pool is in no
         # pinned product's distances, and counts as no near-duplicate of it.
-        wanted = rules.only_pinned(in_full(eligible), pool[0]._pins if pool else None)
-        by_key = {row.pk: row for row in _pool(wanted, comparison, None, others)}
+        wanted = in_full(eligible.filter(rules.is_not_hidden).annotate(**carried))
+        wanted = rules.only_pinned(wanted, pool[0]._pins if pool else None)
+        rows = _rows(wanted, size, pool=first) if is_pooled else wanted
+        by_key = {row.pk: row for row in rows}
         pinned = sorted(by_key.values(), key=lambda row: (row._place, row.distance, row.pk))
     free = k - sum(row._place <= k for row in pinned)
     options = {"min_similarity": float(min_similarity), "diversity": float(diversity)}
     chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     if len(chosen) < free and len(pool) < size and not comparison.is_exact:
-        found = in_full(found)
-        pool = _pool(found, comparison, size, found[:size] if is_pooled else None)
+        first = in_full(found)[:size]
+        pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
         chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     return _in_place(chosen, pinned, k)
 
@@ -145,18 +197,35 @@ def rules_for(
 def without_hidden(products: "models.QuerySet[ModelT]", target: Sequence[Any] = ()) -> "models.QuerySet[ModelT]":
     """Return ``products`` without what is hidden now: everywhere, or beside the products of ``target``, their keys."""
     rules = rules_for(products.model, target)
-    return products if rules is None else cast("models.QuerySet[ModelT]", rules.without_hidden(products))
+    return products if rules is None else products.filter(rules.is_not_hidden)
 
 
-def _pool(found: Any, comparison: Comparison, size: int | None, others: Any) -> list[Any]:
-    """Return the first ``size`` rows; where there are ``others``, a queryset, with the distances to each of them."""
-    if others is not None:
-        vector = comparison.cast(comparison.placement.from_product("embedding"))
-        key = Cast("pk", TextField())
-        pool = Subquery(others.annotate(_vector=vector, _key=key).values("_vector", "_key"))
-        type_name = "vector" if comparison.is_exact else "halfvec"
-        found = found.annotate(_key=key, _distances=DistancesTo(vector, pool, type_name))
-    return list(found.annotate(_encoder=comparison.encoder)[:size])
+def _carried(comparison: Comparison, *, is_pooled: bool) -> dict[str, Any]:
+    """Return what each row carries until it is chosen; in a pool its key and its vector, which PoolQuery compares."""
+    carried: dict[str, Any] = {"_encoder": EncoderOf(comparison.path("embedding_source"))}
+    if is_pooled:
+        vector = comparison.cast(comparison.path("embedding"))
+        # The vector in full precision is kept outside the table's rows; what a function returns is not.
+        vector = Normalized(vector) if comparison.is_exact else vector
+        carried |= {
+            "_key": Written("{key}::text", key="pk", output_field=TEXT),
+            # As a text, since it is the distances that stand there in the end.
+            "_distances": Written(AFTER_LIMIT, vector=vector, output_field=TEXT),
+        }
+    return carried
+
+
+def _rows(found: Any, size: int, *, pool: Any = None, is_one_way: bool = False) -> list[Any]:
+    """Return the rows of ``found`` with the distances to the first ``size`` of them, or to all of ``pool``.
+
+    ``is_one_way``: a row gives way to nearer ones alone, and has no distances to these.
+    """
+    found = found._chain()
+    found.query = found.query.chain(_derived(PoolQuery, found.query.__class__))
+    found.query.pool = None if pool is None else pool.values("_key", "_distances").query
+    found.query.pool_size = size
+    found.query.is_one_way = is_one_way
+    return list(found)
 
 
 def _check(queryset: Any, comparison: Any, k: Any, min_similarity: Any, diversity: Any) -> None:
@@ -177,7 +246,7 @@ def _without_shown(queryset: Any, exclude: Any) -> Any:
     if isinstance(exclude, models.QuerySet):
         return queryset.exclude(pk__in=exclude.values("pk"))
     shown = [exclude] if isinstance(exclude, models.Model) else list(exclude or ())
-    return queryset.exclude(pk__in=[getattr(each, "pk", each) for each in shown]) if shown else queryset.all()
+    return queryset.exclude(pk__in=[getattr(each, "pk", each) for each in shown]) if shown else queryset
 
 
 def _without_variants(found: Any, comparison: Comparison) -> Any:
@@ -208,35 +277,32 @@ def _choose(
     if not alike or not hasattr(alike[0], "_distances"):
         return alike[:k]
     bands = None if near_duplicates else get_bands(alike[0]._encoder)
-    similarities = _similarities(alike, alike)
+    keys = [row._key for row in alike]
     relevance = np.array([row.similarity for row in alike])
     nearest_chosen = np.full(len(alike), -np.inf)
     is_open = np.ones(len(alike), dtype=bool)
     chosen: list[int] = []
-    first = _similarities([row for row in pinned if row._place <= k], alike)
-    for to_pinned in first:
-        nearest_chosen = np.maximum(nearest_chosen, to_pinned)
-        if bands is not None:
-            is_open &= to_pinned < bands.near_duplicate
-    while len(chosen) < k and is_open.any():
-        score = (1 - diversity) * relevance - (diversity * nearest_chosen if chosen or len(first) else 0.0)
+    added = [row for row in pinned if row._place <= k]
+    while True:
+        for row in added:
+            similarities = _similarities(row, keys)
+            nearest_chosen = np.maximum(nearest_chosen, similarities)
+            if bands is not None:
+                is_open &= similarities < bands.near_duplicate
+        if len(chosen) == k or not is_open.any():
+            break
+        score = (1 - diversity) * relevance - (diversity * nearest_chosen if added else 0.0)
         best = int(np.argmax(np.where(is_open, score, -np.inf)))
         chosen.append(best)
-        nearest_chosen = np.maximum(nearest_chosen, similarities[best])
         is_open[best] = False
-        if bands is not None:
-            is_open &= similarities[best] < bands.near_duplicate
+        added = [alike[best]]
     return [alike[number] for number in chosen]
 
 
-def _similarities(rows: list[Any], others: list[Any]) -> NDArray[np.float64]:
-    """Return the cosine similarities of rows to others by the distances that the rows carry, float64 ``[n, m]``."""
-    similarities = np.zeros((len(rows), len(others)))
-    keys = [row._key for row in others]
-    for number, row in enumerate(rows):
-        distances = json.loads(row._distances or "{}")
-        similarities[number] = [1 - distances.get(key, 1.0) for key in keys]
-    return similarities
+def _similarities(row: Any, keys: list[str]) -> NDArray[np.float64]:
+    """Return the cosine similarities of a row to those of ``keys`` by the distances it carries, float64 ``[n]``."""
+    distances = json.loads(row._distances or "{}")
+    return np.array([1 - distances.get(key, 1.0) for key in keys])
 
 
 def _in_place(chosen: list[Any], pinned: list[Any], k: int) -> list[Any]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from numbers import Real
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 from django.db import models
-from django.db.models import Avg, Case, Count, Exists, F, FloatField, Func, OuterRef, Subquery, Sum, Value, When
+from django.db.models import Avg, Case, Count, F, FloatField, Func, OuterRef, Subquery, Sum, TextField, Value, When
 from django.db.models.functions import Cast, Coalesce, NullIf
 from django.db.models.lookups import IsNull
 from numpy.typing import NDArray
@@ -17,13 +18,21 @@ from pgvector.django import HalfVectorField, VectorField
 
 from .encoders import EncoderError, get_encoder
 from .encoders.base import MIN_NORM
+from .expressions import Independent, Written
 from .images import load_pixels
-from .placement import Placement, dimensions_of, encoder_of, is_current
+from .placement import EncoderOf, IsCurrent, Placement, dimensions_of
 
 Products: TypeAlias = models.Model | Iterable[models.Model] | Mapping[models.Model, float]
 """One product, several, a queryset of them, or several with a weight each."""
 Target: TypeAlias = Products | IO[bytes] | bytes | NDArray[np.floating[Any]] | Sequence[float] | Vector | HalfVector
 """Products, a picture as bytes or an open file, or a vector of the encoder in the settings."""
+
+
+DISTANCE = FloatField()
+
+VECTOR = "(SELECT _vector FROM {rows} AS target WHERE _owner = {key})"
+ENCODER = "(SELECT _encoder FROM {rows} AS target WHERE _owner = {key})"
+"""Of one product: written out, since nothing but its key differs from page to page."""
 
 
 class Once(Func):
@@ -85,9 +94,25 @@ class Comparison:
     tops_up: bool = True
     """Whether a page that comes short is asked for again, of all rows."""
 
+    def path(self, field: str) -> str:
+        """Return the path to a field of the row that matched.
+
+        Where a product may have several it is an alias: a filter over the relation, after similar_to, is another join.
+        """
+        return f"_similar_{field}" if self.placement.several else self.placement.from_product(field)
+
     def cast(self, embedding: str) -> Any:
         """Return the column at the path ``embedding`` as what ``vector`` is compared with."""
-        return F(embedding) if self.is_exact else Cast(embedding, self.vector.output_field)
+        if self.is_exact:
+            return F(embedding)
+        # Read by PostgreSQL, it is the expression that the index stands on.
+        return Written(f"{{embedding}}::halfvec({dimensions_of(self.placement.holder):d})", embedding=embedding)
+
+    def distance(self, embedding: str) -> Written:
+        """Return the cosine distance, 0..2, of the column at the path ``embedding``."""
+        return Written(
+            "({column} <=> {vector})", column=self.cast(embedding), vector=self.vector, output_field=DISTANCE
+        )
 
 
 def compare_with(
@@ -114,41 +139,64 @@ def compare_with(
         values = _values(model, target, dimensions)
         vector: Any = Cast(Value(Vector(values).to_text()), VectorField(dimensions=dimensions))
         encoder: Any = Value(get_encoder().name)
-        condition: Any = None
     elif isinstance(wanted, dict) and not wanted:
         return None
     else:
         products = list(wanted) if isinstance(wanted, dict) else wanted
-        vector, encoder, condition = _of_products(placement, wanted)
+        vector, encoder = _of_products(model, placement, wanted)
     if aside is not None and not (isinstance(aside, dict) and not aside):
         # As far on the other side of the target as it is from what is not wanted: 2t - a, with both at norm 1.
         mean = Coalesce(_mean(placement, _rows(placement, aside), aside, encoder), Zeros(dimensions))
         vector = Minus(Scaled(Normalized(vector), Value(2.0), dimensions), mean)
     if is_exact:
-        vector = Once(Normalized(vector), output_field=VectorField(dimensions=dimensions))
+        vector = Independent(Once(Normalized(vector), output_field=VectorField(dimensions=dimensions)))
     else:
         half = HalfVectorField(dimensions=dimensions)
-        vector = Once(Cast(vector, half), output_field=half)
+        vector = Independent(Once(Cast(vector, half), output_field=half))
+    condition = None if wanted is None else IsNull(vector, False)
     return Comparison(placement, vector, encoder, condition, products, is_exact)
 
 
-def _of_products(placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]") -> tuple[Any, Any, Any]:
-    """Return vector, encoder and condition of products by their own rows."""
-    rows = _rows(placement, products)
-    current = rows.filter(is_current("embedding_source", placement.holder_image, encoder_of("embedding_source")))
+def _of_products(
+    model: type[models.Model], placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]"
+) -> tuple[Any, Any]:
+    """Return vector and encoder of products by their own rows."""
     if not placement.several and isinstance(products, dict) and len(products) == 1:
-        encoder = Subquery(current.values(encoder=encoder_of("embedding_source"))[:1])
-        return Subquery(current.values("embedding")[:1]), encoder, Exists(current)
+        parts = {"rows": _current_rows(placement), "key": Value(next(iter(products)), model._meta.pk)}
+        vector = Written(VECTOR, **parts, output_field=VectorField())
+        return vector, Independent(Written(ENCODER, **parts, output_field=TextField()))
+    rows = _rows(placement, products)
     # While a catalogue is embedded anew the targets may have vectors of two encoders. These cannot be mixed: the
     # encoder that has more of them is taken.
+    current = rows.filter(IsCurrent("embedding_source", EncoderOf("embedding_source"), placement.holder_image))
     encoder = Subquery(
-        current.values(encoder=encoder_of("embedding_source"))
+        current.values(encoder=EncoderOf("embedding_source"))
         .annotate(vectors=Count("*"))
         .order_by("-vectors", "encoder")
         .values("encoder")[:1]
     )
-    vector = _mean(placement, rows, products, encoder)
-    return vector, encoder, IsNull(vector, False)
+    majority = Independent(encoder)
+    return _mean(placement, rows, products, majority), majority
+
+
+def _current_rows(placement: Placement) -> Independent:
+    """Return the subquery of what is compared with: owner, vector and encoder of each current row."""
+    rows = placement.holder._base_manager.all()
+    # What a shop's own base manager lets through may be another thing each time.
+    return _current(rows, placement) if rows.query.where else _current_of_all(placement)
+
+
+@cache
+def _current_of_all(placement: Placement) -> Independent:
+    return _current(models.QuerySet(placement.holder), placement)
+
+
+def _current(rows: "models.QuerySet[Any]", placement: Placement) -> Independent:
+    encoder = EncoderOf("embedding_source")
+    current = rows.filter(IsCurrent("embedding_source", encoder, placement.holder_image), embedding__isnull=False)
+    return Independent(
+        Subquery(current.order_by().values(_owner=F(placement.owner), _vector=F("embedding"), _encoder=encoder))
+    )
 
 
 def _rows(placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]") -> "models.QuerySet[Any]":
@@ -162,7 +210,7 @@ def _rows(placement: Placement, products: "dict[Any, float] | models.QuerySet[An
 def _mean(placement: Placement, rows: Any, products: "dict[Any, float] | models.QuerySet[Any]", encoder: Any) -> Any:
     """Return the weighted mean, at norm 1, of what the products' pictures come to; each product's own mean counts."""
     dimensions = dimensions_of(placement.holder)
-    rows = rows.filter(is_current("embedding_source", placement.holder_image, encoder))
+    rows = rows.filter(IsCurrent("embedding_source", encoder, placement.holder_image))
     weights = set(products.values()) if isinstance(products, dict) else {1.0}
     is_one_product = isinstance(products, dict) and len(products) == 1
     if is_one_product or (len(weights) == 1 and not placement.several):

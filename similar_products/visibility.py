@@ -7,6 +7,7 @@ from django.db.models import Exists
 from django.utils.module_loading import import_string
 
 from .conf import get_settings
+from .expressions import Independent
 from .query import similar_to
 
 if TYPE_CHECKING:
@@ -50,5 +51,7 @@ def visible_and_similar(product: models.Model, request: "HttpRequest | None" = N
     """Return the visible products similar to ``product``, lazily; none where ``product`` itself is hidden."""
     products = visible_products(product.__class__, request, like=product)
     similar = similar_to(products, product)
+    if not products.query.where:  # which hides nothing
+        return similar
     # Depends on nothing in the row, so it is asked once and before the scan.
-    return similar.filter(Exists(products.order_by().filter(pk=product.pk)))
+    return similar.filter(Independent(Exists(products.order_by().filter(pk=product.pk))))

@@ -19,6 +19,7 @@ FLOORS = [
     {"copies", "sheets"},
     {"encoders"},
     {"encoding", "photos"},
+    {"expressions"},
     {"placement"},
     {"targets", "states"},
     {"ranking"},

@@ -22,6 +22,20 @@ def test_settings__are_read_live(settings):
         assert get_settings().embed_on_save == value
 
 
+def test_settings__are_read_anew_when_they_change_alone(settings):
+    settings.SIMILAR_PRODUCTS = {"PRODUCTS": {"shop.Product": {}}}
+    first = get_settings()
+    assert get_settings() is first
+    settings.SIMILAR_PRODUCTS["PRODUCTS"]["shop.Product"]["THROUGH"] = "look"
+    assert get_settings().products["shop.product"].through == "look"
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS}
+    assert get_settings().products["shop.product"].through == "look"
+    settings.SIMILAR_PRODUCTS["EF_SEARCH"] = 0
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured):
+            get_settings()
+
+
 def enqueue(model_label: str, pk: str, using: str) -> None:
     """Stands for a shop's own."""
 

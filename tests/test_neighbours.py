@@ -413,7 +413,7 @@ def test_read_catalogue__equals_similar_to():
     for block in nearest(catalogue, k=3):
         for query, positions, similarities in zip(*block, strict=True):
             asked = Shirt.objects.get(pk=catalogue.owners[query])
-            found = list(Shirt.objects.similar_to(asked)[:3])
+            found = list(Shirt.objects.similar_to(asked, exact=True)[:3])
             assert [shirt.pk for shirt in found] == catalogue.owners[positions].tolist()
             np.testing.assert_allclose([1 - shirt.distance for shirt in found], similarities, atol=1e-3)
     assert len(rows) == 12

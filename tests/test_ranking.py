@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from django.db import connection
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, models
+from django.db.models import Q, Value
 from django.test.utils import isolate_apps
 
+from similar_products.merchandising.models import Rule
+from similar_products.models import VisuallySimilarModel
 from similar_products.query import similar_to
 from similar_products.ranking import ranked
 from similar_products.visibility import visible_and_similar
 from tests.catalogues import CATALOGUES, ENCODER, Catalogue, Item, Picture, along, at_angle, vector
-from tests.models import Chair, Rug, Shelf, Shirt, Vase
+from tests.models import Chair, ChairPhoto, Rug, RugPhotoLook, Shelf, Shirt, Vase
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 
@@ -191,7 +195,7 @@ def test_ranked__uses_the_vector_index_for_the_pool(catalogue, bands, django_ass
             ranked(catalogue.similar_to(at_angle(0.0)), 6, diversity=0.5)
         cursor.execute(f"EXPLAIN {captured.captured_queries[0]['sql']}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert plan.count(f"Index Scan using {catalogue.index}") >= 2  # the rows, and the vectors they are compared with
+    assert plan.count(f"Index Scan using {catalogue.index}") == 1  # for the rows and the vectors they are compared with
 
 
 def test_ranked__is_a_method_of_our_querysets():
@@ -248,6 +252,62 @@ def test_variants__of_a_proxy_are_those_of_its_model():
         assert names(ranked(similar_to(CheapRug.objects.all(), cheap), 9)) == ["item 02"]
         Rug.objects.filter(pk=items[2].row.pk).update(published=False)
         assert names(visible_and_similar(cheap)[:9]) == ["item 01"]
+
+
+@pytest.mark.parametrize("name", ["pictures", "companions of pictures"])
+@pytest.mark.parametrize("is_pending", [False, True])
+def test_ranked__judges_the_picture_that_matched(bands, name, is_pending):
+    """Not the one that a filter on the relation, after similar_to, has let through."""
+    catalogue = CATALOGUES[name]
+    catalogue.fill(
+        [
+            Item(name, [Picture(at_angle(angle)), Picture(at_angle(1.5), encoder="older")])
+            for name, angle in [("a", 0.0), ("b", 0.6), ("c", 0.65)]
+        ]
+    )
+    older = Q(embedding_source__startswith="older")
+    photos = ChairPhoto.objects if name == "pictures" else RugPhotoLook.objects
+    if is_pending:
+        photos.filter(older).update(embedding=None)
+    through = "photos__" if name == "pictures" else "photos__look__"
+    found = catalogue.similar_to(at_angle(0.0)).filter(**{f"{through}embedding_source__startswith": "older"})
+    assert [(row.name, row.likeness) for row in ranked(found, 3)] == [("a", "near-duplicate"), ("b", "similar")]
+
+
+def test_ranked__takes_annotations_of_any_name(catalogue, bands):
+    filled(catalogue, 0.0, 0.3, 0.305, 0.8)
+    values = {name: Value(number) for number, name in enumerate(["own", "col1", "c1", "x" * 63 + "1", "x" * 63 + "2"])}
+    found = ranked(catalogue.similar_to(at_angle(0.0)).annotate(**values), 3)
+    assert names(found) == ["item 00", "item 01", "item 03"]
+    assert [getattr(found[0], name) for name in values] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("table", ["own", "pool", "other", "rule", "target"])
+def test_ranked__takes_tables_of_any_name(table, bands):
+    """The statement has names of its own beside them."""
+    with isolate_apps("tests"):
+
+        class Named(VisuallySimilarModel):
+            name = models.CharField(max_length=10)
+            image = models.ImageField()
+
+            class Meta:
+                app_label = "tests"
+                db_table = table
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Named)
+        rows = [
+            Named(name=name, image=name, embedding=at_angle(angle), embedding_source=f"{ENCODER}|{name}")
+            for name, angle in [("a", 0.0), ("b", 0.3), ("c", 0.305), ("d", 0.8)]
+        ]
+        Named.objects.bulk_create(rows)
+        kind = ContentType.objects.create(app_label="tests", model="named")
+        Rule.objects.create(
+            content_type=kind, product_key=rows[0].pk, action=Rule.Action.PIN, other_key=rows[3].pk, place=1
+        )
+        assert names(Named.objects.similar_to(rows[0]).ranked(3)) == ["d", "b"]
+        assert names(Named.objects.similar_to(Named.objects.filter(name="a")).ranked(3)) == ["d", "b"]
 
 
 # Bad input.

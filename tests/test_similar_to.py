@@ -17,7 +17,7 @@ from pgvector import HalfVector, Vector
 from similar_products import query
 from similar_products.encoders import EncoderError, get_encoder
 from similar_products.images import ImageRejected, load_pixels
-from similar_products.query import similar_to
+from similar_products.query import SimilarManager, similar_to
 from similar_products.ranking import ranked
 from tests.catalogues import (
     CATALOGUES,
@@ -347,6 +347,20 @@ def test_similar_to__euclidean_distance_ranks_the_same(items, catalogue):
     assert names(found) == sorted(euclidean, key=euclidean.get)
     for row in found:
         assert euclidean[row.name] ** 2 == pytest.approx(2 * row.distance, abs=1e-5)
+
+
+def test_similar_to__asks_a_base_manager_that_narrows_down_each_time(monkeypatch):
+    """As one does that knows tenants."""
+    items = [Item(name, [Picture(at_angle(angle))]) for name, angle in [("a", 0.0), ("b", 0.1)]]
+    CATALOGUES["product"].fill(items)
+    Shirt.objects.update(color="red")
+    shirts, seen = Shirt.objects.all(), {"color": "red"}
+    monkeypatch.setattr(
+        SimilarManager, "get_queryset", lambda manager: query.SimilarQuerySet(manager.model).filter(**seen)
+    )
+    assert names(shirts.similar_to(items[0].row)) == ["b"]
+    seen["color"] = "blue"
+    assert names(shirts.similar_to(items[0].row)) == []
 
 
 # An HNSW scan may end early: k rows come all the same, by a second query.

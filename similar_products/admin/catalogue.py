@@ -30,7 +30,7 @@ from ..conf import get_settings
 from ..encoders import Encoder
 from ..indexing import last_embedded
 from ..models import index_name
-from ..placement import dimensions_of, encoder_of, get_placement, half, is_current
+from ..placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
 from ..query import ScanSettings
 from ..states import REASONS, is_in, pictures_with_states
 from ..vector_index import has_index
@@ -149,9 +149,9 @@ def _count(products: QuerySet[Any], encoder: Encoder) -> dict[str, Any]:
     )
     rows: Any = placement.holder._base_manager.using(using)
     vectors = rows.filter(embedding__isnull=False, **{f"{placement.owner}__in": keys}).annotate(
-        encoder=encoder_of("embedding_source")
+        encoder=EncoderOf("embedding_source")
     )
-    current = vectors.filter(is_current("embedding_source", placement.holder_image, F("encoder")))
+    current = vectors.filter(IsCurrent("embedding_source", F("encoder"), placement.holder_image))
     others = current.exclude(encoder=encoder.name).values_list("encoder").annotate(number=Count("pk"))
     return {
         **counts,
@@ -280,7 +280,7 @@ def find_neighbours(products: QuerySet[Any], keys: list[Any], encoder_name: str,
     holder, owner, image = placement.holder, placement.owner, placement.holder_image
     vector = half("embedding", dimensions_of(holder))
     rows: Any = holder._base_manager.using(products.db).order_by()
-    rows = rows.filter(embedding__isnull=False).filter(is_current("embedding_source", image, Value(encoder_name)))
+    rows = rows.filter(embedding__isnull=False).filter(IsCurrent("embedding_source", Value(encoder_name), image))
     near = (
         rows.filter(IsNull(ScanSettings(get_settings().ef_search), False))
         .exclude(**{owner: OuterRef("_owner")})

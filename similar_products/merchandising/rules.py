@@ -3,19 +3,40 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.apps import apps
-from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
-from django.db.models import Case, F, OuterRef, Q, Subquery, TextField, Value, When
+from django.db.models import IntegerField, Q, Subquery, TextField, Value
 from django.db.models.functions import Cast, Now
-from django.db.models.lookups import IsNull
 from django.db.models.signals import post_delete
 
+from ..expressions import Condition, Independent, Written
 from ..placement import get_placement
 from .models import Rule, key_of, root_of
+
+TEXT = TextField()
+TEXTS = ArrayField(TEXT)
+
+PINNED = "(SELECT other_key FROM {rules} AS rule WHERE action = 'pin' AND product_key = ANY({shown}))"
+PLACE = (
+    "(SELECT min(place) FROM {rules} AS _similar_rule "  # not the name of a table that the key may come from
+    "WHERE action = 'pin' AND product_key = ANY({shown}) AND other_key = {key}::text)"
+)
+NAMED = (
+    "(SELECT CASE WHEN action IN ({pairs}) AND product_key = ANY({{shown}}) THEN other_key ELSE product_key END "
+    "FROM {{rules}} AS rule WHERE action = 'everywhere' OR (action IN ({pairs}) AND product_key = ANY({{shown}})) "
+    "OR (action = 'hide' AND other_key = ANY({{shown}})))"
+)
+HIDDEN = NAMED.format(pairs="'hide'")
+HIDDEN_OR_PINNED = NAMED.format(pairs="'hide', 'pin'")
+"""What rules say of a list that is shown with the products of the keys ``shown``.
+
+Written out: each page with similar products asks it, and Django built and compiled these queries in 2 ms a list.
+"""
 
 
 class PinsAndHides:
@@ -29,32 +50,31 @@ class PinsAndHides:
         self, model: type[models.Model], products: "Sequence[Any] | models.QuerySet[Any]", at: datetime | None
     ) -> None:
         self._model = model
-        rules = Rule.objects.of(model).in_force(Now() if at is None else at)
-        shown: Any = (
-            products.values(_rule_key=Cast("pk", TextField()))
+        root = root_of(model)
+        self._parts: dict[str, Any] = {
+            "rules": _rules_now(root) if at is None else _rules(root, at),
+            "shown": Written("ARRAY{keys}", keys=Subquery(products.values(_rule_key=Cast("pk", TEXT))))
             if isinstance(products, models.QuerySet)
-            else [str(key) for key in self._valid(products)]
-        )
-        everywhere = Q(action=Rule.Action.HIDE_EVERYWHERE)
-        pair = Q(action=Rule.Action.HIDE)
-        self._pins = rules.filter(action=Rule.Action.PIN, product_key__in=shown)
-        self._hidden = rules.filter(
-            everywhere | (pair & Q(product_key__in=shown)) | (pair & Q(other_key__in=shown))
-        ).values(
-            _hidden=Case(
-                When(pair & Q(product_key__in=shown), then=F("other_key")),
-                default=F("product_key"),
-            )
-        )
+            else Value([str(key) for key in self._valid(products)], ArrayField(TextField())),
+        }
+        self.may_pin = isinstance(products, models.QuerySet) or bool(products)
+        """Whether the list stands beside products, in whose lists others may be pinned."""
+        self._pinned = Independent(Written(PINNED, **self._parts, output_field=TEXT))
 
-    def without_hidden(self, products: Any) -> Any:
-        """Return ``products`` without what is hidden here."""
-        return _none_of(products, self._hidden)
+    @property
+    def is_not_hidden(self) -> Condition:
+        """The condition that a product is not hidden here."""
+        return self._is_none_of(HIDDEN)
 
-    def without_pinned(self, products: Any) -> Any:
-        """Return ``products`` without the pinned ones, whose keys each row carries as ``_pins``, texts."""
-        keys = self._pins.values("other_key")
-        return _none_of(products, keys).annotate(_pins=ArraySubquery(keys))
+    @property
+    def is_free(self) -> Condition:
+        """The condition that a product is neither hidden nor pinned here."""
+        return self._is_none_of(HIDDEN_OR_PINNED)
+
+    @property
+    def pins(self) -> Written:
+        """The keys of the pinned products, an array of texts."""
+        return Written("ARRAY{keys}", keys=self._pinned, output_field=TEXTS)
 
     def only_pinned(self, products: Any, keys: Sequence[str] | None) -> Any:
         """Return the pinned ones of ``products``, each with its ``_place``.
@@ -62,13 +82,15 @@ class PinsAndHides:
         ``keys`` are those of ``_pins`` where they are known: by them rows are found in the index of the primary key,
         and without them by looking at each row.
         """
-        place = self._pins.filter(other_key=OuterRef("_rule_key")).order_by("place").values("place")[:1]
-        products = products.alias(_rule_key=Cast("pk", TextField()))
         if keys is None:
-            products = products.filter(_rule_key__in=self._pins.values("other_key"))
+            products = products.filter(Condition("{key}::text IN {keys}", key="pk", keys=self._pinned))
         else:
             products = products.filter(pk__in=list(self._valid(keys)))
-        return products.annotate(_place=Subquery(place))
+        return products.annotate(_place=Written(PLACE, **self._parts, key="pk", output_field=IntegerField()))
+
+    def _is_none_of(self, keys: str) -> Condition:
+        subquery = Independent(Written(keys, **self._parts, output_field=TEXT))
+        return Condition("NOT ({key}::text IN {keys})", key="pk", keys=subquery)
 
     def _valid(self, keys: Sequence[Any]) -> Any:
         for key in keys:
@@ -78,14 +100,14 @@ class PinsAndHides:
                 continue  # of a time when the model's keys were of another type
 
 
-def _none_of(products: Any, keys: Any) -> Any:
-    """Return ``products`` without those whose key as text is one of ``keys``.
+def _rules(root: type[models.Model], at: Any) -> Independent:
+    rules = Rule.objects.of(root).in_force(at)
+    return Independent(Subquery(rules.values("action", "product_key", "other_key", "place")))
 
-    As a CASE, which PostgreSQL takes for true on 99.5 % of the rows; a plain NOT IN, which it takes for true on half
-    of them, makes the vector index look twice as dear.
-    """
-    products = products.alias(_rule_key=Cast("pk", TextField()))
-    return products.filter(IsNull(Case(When(~Q(_rule_key__in=keys), then=Value(1))), False))
+
+@cache
+def _rules_now(root: type[models.Model]) -> Independent:
+    return _rules(root, Now())
 
 
 def connect() -> None:
