@@ -738,7 +738,7 @@ def test_search__ready_made_is_narrowed_to_what_is_visible(client, staff, rugs):
 def test_load_model__opens_it(monkeypatch):
     opened = []
     monkeypatch.setattr(ColorHistogramEncoder, "features", lambda self, pixels: opened.append(1) or np.ones((1, 1280)))
-    photos.load_model()
+    shared_photos.load_model()
     assert opened == [1]
 
 

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from ..conf import get_settings
 from ..encoders import get_encoder
-from ..photos import Slots, embed_photo, load_model
+from ..photos import Slots
 from .exceptions import KeyGone
-
-__all__ = ["embed_photo", "fetch_photo", "load_model", "recall", "remember"]
 
 KEY_SECONDS = 600
 """For so long a key can be used instead of the photo."""

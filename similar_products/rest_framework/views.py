@@ -34,6 +34,7 @@ from ..bands import WORDS
 from ..conf import get_settings
 from ..encoders import get_encoder
 from ..indexing import count_states, last_embedded
+from ..photos import embed_photo
 from ..placement import get_placement
 from ..query import similar_to
 from ..ranking import ranked, without_hidden
@@ -41,7 +42,7 @@ from ..states import is_servable, pictures_of, state_of
 from ..visibility import only_visible
 from .exceptions import exception_handler
 from .parsers import PhotoParser, SmallJSONParser, refuse_chunked
-from .photos import embed_photo, fetch_photo, recall, remember
+from .photos import fetch_photo, recall, remember
 from .schema import FragmentSchema, SearchSchema, SimilarSchema, StatusSchema
 from .serializers import OptionsSerializer, VisualSearchSerializer, card_serializer, picture_url, without_vectors
 from .throttles import SimilarProductsThrottle, VisualSearchThrottle
