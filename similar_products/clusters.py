@@ -51,20 +51,28 @@ def cluster(
 
     One seed gives the same groups of the same vectors. Of several pictures of a product their mean counts. Beside the
     20,000 products that it learns from it holds two numbers for each. ``on_progress`` is called with the number of
-    products just put into a group. Raises ``CatalogueError`` without scikit-learn and with more groups than products.
+    products just looked at, ``work`` in all. Raises ``CatalogueError`` without scikit-learn and with more groups than
+    products.
     """
     k_means, limits, convergence_warning = load_scikit_learn()
     count = len(catalogue.owners)
     if groups > count:
         raise CatalogueError(f"{groups:,} groups are more than the {count:,} products; ask for fewer with --groups.")
-    size = min(count, max(LEARNT_FROM, groups))
-    learnt_from = np.sort(np.random.default_rng(seed).choice(count, size, replace=False))
+    chance = np.random.default_rng(seed)
+    learnt_from = np.sort(chance.choice(count, _sample(count, groups), replace=False))
     labels, best = np.empty(count, np.int64), np.full(groups, -np.inf)
     medoids, similarities = np.zeros(groups, np.int64), np.empty(count, np.float32)
     # One thread: several add up in an order of their own each time, and one seed would give other groups each time.
     with limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", convergence_warning)  # fewer pictures than groups: some stay empty
-        model = k_means(groups, n_init=STARTS, random_state=seed).fit(product_vectors(catalogue, learnt_from))
+        sample = product_vectors(catalogue, learnt_from)
+        model: Any = None
+        for start in chance.integers(2**31, size=STARTS):
+            tried = k_means(groups, n_init=1, random_state=int(start)).fit(sample)
+            if model is None or tried.inertia_ < model.inertia_:
+                model = tried
+            if on_progress:
+                on_progress(len(sample))
         sums = np.zeros((groups, model.cluster_centers_.shape[1]))
         for part, vectors in _blocks(catalogue):
             labels[part] = model.predict(vectors)
@@ -85,6 +93,15 @@ def cluster(
     new_label = np.empty(groups, np.int64)
     new_label[order] = np.arange(len(order))
     return Clusters(new_label[labels], medoids[order], similarities)
+
+
+def work(products: int, groups: int) -> int:
+    """Return how many products ``cluster`` looks at: those it learns from once for each start, then all."""
+    return STARTS * _sample(products, groups) + products
+
+
+def _sample(products: int, groups: int) -> int:
+    return min(products, max(LEARNT_FROM, groups))
 
 
 def load_scikit_learn() -> tuple[Any, Any, type[Warning]]:

@@ -10,7 +10,7 @@ import numpy as np
 from django.core.management.base import BaseCommand
 from django.db import models
 
-from ...clusters import Clusters, cluster, load_scikit_learn, usual_number
+from ...clusters import Clusters, cluster, load_scikit_learn, usual_number, work
 from ...evaluation import SEED, picture_names
 from ...neighbours import Catalogue
 from ...pictured import read_products
@@ -75,8 +75,9 @@ class Command(BaseCommand):
             products = matching(products_of(model, database), where, "--where")
             catalogue = read_embedded(products, is_narrowed=bool(where))
             count = len(catalogue.owners)
-            with progress("groups", count, " products", verbosity=verbosity) as advance:
-                found = cluster(catalogue, groups=groups or usual_number(count), seed=seed, on_progress=advance)
+            groups = groups or usual_number(count)
+            with progress("groups", work(count, groups), " products", verbosity=verbosity) as advance:
+                found = cluster(catalogue, groups=groups, seed=seed, on_progress=advance)
             text = {"table": _table, "json": _json, "csv": _csv}[format](found, catalogue, products)
             if path is not None:
                 write_files({path: text.encode()})
