@@ -169,19 +169,18 @@ def ranked(
     pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
     pinned: list[Any] = []
     if rules is not None and rules.may_pin and (not pool or pool[0]._pins):
-        # Without a row there is none to tell the keys. What the top-up below finds beside the first pool is in no
-        # pinned product's distances, and counts as no near-duplicate of it.
+        # Without a row there is none to tell the keys.
         wanted = in_full(eligible.filter(rules.is_not_hidden).annotate(**carried))
         wanted = rules.only_pinned(wanted, pool[0]._pins if pool else None)
-        rows = _rows(wanted, size, pool=first) if is_pooled else wanted
-        by_key = {row.pk: row for row in rows}
-        pinned = sorted(by_key.values(), key=lambda row: (row._place, row.distance, row.pk))
+        pinned = _in_order(_rows(wanted, size, pool=first) if is_pooled else wanted)
     free = k - sum(row._place <= k for row in pinned)
     options = {"min_similarity": float(min_similarity), "diversity": float(diversity)}
     chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     if len(chosen) < free and len(pool) < size and not comparison.is_exact:
         first = in_full(found)[:size]
         pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
+        if pinned and is_pooled:
+            pinned = _in_order(_rows(wanted, size, pool=first))  # for their distances to these
         chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     return _in_place(chosen, pinned, k)
 
@@ -226,6 +225,12 @@ def _rows(found: Any, size: int, *, pool: Any = None, is_one_way: bool = False) 
     found.query.pool_size = size
     found.query.is_one_way = is_one_way
     return list(found)
+
+
+def _in_order(pinned: Iterable[Any]) -> list[Any]:
+    """Return the pinned products, each once, by their places."""
+    by_key = {row.pk: row for row in pinned}
+    return sorted(by_key.values(), key=lambda row: (row._place, row.distance, row.pk))
 
 
 def _check(queryset: Any, comparison: Any, k: Any, min_similarity: Any, diversity: Any) -> None:

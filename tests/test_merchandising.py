@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from similar_products import query
 from similar_products.merchandising.models import Rule, root_of
 from similar_products.ranking import ranked
 from similar_products.visibility import visible_and_similar
@@ -320,6 +321,22 @@ def test_pin__near_duplicates_give_way_to_it_and_not_it_to_them(catalogue, rows,
     assert numbers(ranked(similar, 9)) == [5, -2, 7, -3, 9, 11]
     assert numbers(ranked(similar, 3)) == [4, -2, 6]  # place 4 is none of these: what it would displace stays
     assert numbers(ranked(similar, 5, near_duplicates=True)) == [1, -2, 4, -3, 5]
+
+
+@pytest.mark.usefixtures("bands")
+def test_pin__near_duplicates_that_the_index_finds_late_give_way_to_it(
+    catalogue, rows, settings, monkeypatch, django_assert_num_queries
+):
+    pin(rows[0], rows[3], 1)
+    wanted = numbers(ranked(catalogue.similar_to(rows[0], exact=True), 5, near_duplicates=False))
+    assert wanted == [-3, 1, 5, 7, 9]
+    monkeypatch.setitem(query.SCAN_SETTINGS, "iterative_scan", "off")
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EF_SEARCH": 1}
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    with django_assert_num_queries(4):  # a few, the pin, all, and the pin beside these
+        assert numbers(ranked(catalogue.similar_to(rows[0]), 5, near_duplicates=False)) == wanted
 
 
 def test_pin__diversity_moves_away_from_it(catalogue, rows):
