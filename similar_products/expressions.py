@@ -14,6 +14,7 @@ class Independent(BaseExpression, Combinable):
 
     Django clones and resolves a ``Subquery`` anew for each filter, annotation and query around it, and compiles it for
     each place where it stands: with it, two thirds of the time of a page with similar products went there.
+    ``expression`` may be the query of a queryset as well, a ``Subquery`` of which has one column.
     """
 
     def __init__(self, expression: Any) -> None:

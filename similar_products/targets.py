@@ -194,9 +194,8 @@ def _current_of_all(placement: Placement) -> Independent:
 def _current(rows: "models.QuerySet[Any]", placement: Placement) -> Independent:
     encoder = EncoderOf("embedding_source")
     current = rows.filter(IsCurrent("embedding_source", encoder, placement.holder_image), embedding__isnull=False)
-    return Independent(
-        Subquery(current.order_by().values(_owner=F(placement.owner), _vector=F("embedding"), _encoder=encoder))
-    )
+    found = current.order_by().values(_owner=F(placement.owner), _vector=F("embedding"), _encoder=encoder)
+    return Independent(found.query)
 
 
 def _rows(placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]") -> "models.QuerySet[Any]":

@@ -319,9 +319,9 @@ def test_similar_to__leaves_no_setting_behind(items, catalogue):
             return cursor.fetchall()
 
     before = settings_now()
-    sid = transaction.savepoint()
-    list(catalogue.similar_to(items[0].row)[:3])
-    transaction.savepoint_rollback(sid)
+    with transaction.atomic():
+        list(catalogue.similar_to(items[0].row)[:3])
+        transaction.set_rollback(True)
     assert settings_now() == before
 
 

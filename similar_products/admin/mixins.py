@@ -65,12 +65,14 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         filters = super().get_list_filter(request)
         return filters if StateFilter in filters else [*filters, StateFilter]
 
-    def get_actions(self, request: HttpRequest) -> Any:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
+        # Django 6.1 has actions on the change page too, and says which are asked for; 5.2 knows no such thing.
+        location = {} if action_location is None else {"action_location": action_location}
         # Not by the attribute, which a shop's admin with actions of its own replaces.
-        actions = super().get_actions(request)
+        actions = super().get_actions(request, **location)
         if self.actions is None or IS_POPUP_VAR in request.GET or not self.has_change_permission(request):
             return actions
-        own = ((name, self.get_action(name)) for name in ACTIONS if name not in actions)
+        own = ((name, self.get_action(name, **location)) for name in ACTIONS if name not in actions)
         return {**actions, **{name: action for name, action in own if action is not None}}
 
     @admin.display(description=gettext_lazy("picture state"))

@@ -102,7 +102,7 @@ class PinsAndHides:
 
 def _rules(root: type[models.Model], at: Any) -> Independent:
     rules = Rule.objects.of(root).in_force(at)
-    return Independent(Subquery(rules.values("action", "product_key", "other_key", "place")))
+    return Independent(rules.values("action", "product_key", "other_key", "place").query)
 
 
 @cache
