@@ -317,7 +317,8 @@ def test_keras_options__mistakes_are_named(settings, options, sentence):
     }
     with pytest.raises(ImproperlyConfigured) as caught:
         get_encoder()
-    assert str(caught.value) == (
+    # Python 3.13 adds what may have been meant.
+    assert str(caught.value).partition(". Did you mean")[0] == (
         f"SIMILAR_PRODUCTS['ENCODER']['OPTIONS'] do not fit similar_products.encoders.KerasEncoder: {sentence}"
     )
 
