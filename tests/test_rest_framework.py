@@ -42,7 +42,7 @@ from tests.models import Lamp, Rug, RugPhoto, RugPhotoLook, Shirt
 from tests.pictures import picture_bytes, picture_file
 from tests.test_query import shirt as add_shirt
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 
 NOT_FOUND = {"detail": "Not found.", "code": "not_found"}
 
