@@ -87,20 +87,18 @@ class AppSettings:
         return ProductSettings()
 
 
-_last: list[tuple[Any, str, AppSettings]] = []
+_last: tuple[Any, str, AppSettings] | None = None
 """The dict that was read last, its text and what it says: a page asks nine times."""
 
 
 def get_settings() -> AppSettings:
     """Return the settings in force now; raise ``ImproperlyConfigured`` with a sentence for each mistake."""
+    global _last
     given = getattr(settings, "SIMILAR_PRODUCTS", NOTHING)
-    text = repr(given)
-    for last, last_text, meaning in _last:
-        if last is given and last_text == text:
-            return meaning
-    meaning = _meaning(given)
-    _last[:] = [(given, text, meaning)]
-    return meaning
+    text, last = repr(given), _last
+    if last is None or last[0] is not given or last[1] != text:
+        last = _last = (given, text, _meaning(given))
+    return last[2]
 
 
 def _meaning(given: Any) -> AppSettings:

@@ -166,21 +166,21 @@ def ranked(
     found.query.comparison = replace(comparison, tops_up=False)  # done below, where it is known what is missing
     size = max(POOL_FACTOR * k, MIN_POOL) if is_pooled else k
     first = found[:size]
-    pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
+    pool = _rows(first, is_one_way=not diversity)
     pinned: list[Any] = []
     if rules is not None and rules.may_pin and (not pool or pool[0]._pins):
         # Without a row there is none to tell the keys.
         wanted = in_full(eligible.filter(rules.is_not_hidden).annotate(**carried))
         wanted = rules.only_pinned(wanted, pool[0]._pins if pool else None)
-        pinned = _in_order(_rows(wanted, size, pool=first) if is_pooled else wanted)
+        pinned = _in_order(_rows(wanted, pool=first))
     free = k - sum(row._place <= k for row in pinned)
     options = {"min_similarity": float(min_similarity), "diversity": float(diversity)}
     chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     if len(chosen) < free and len(pool) < size and not comparison.is_exact:
         first = in_full(found)[:size]
-        pool = _rows(first, size, is_one_way=not diversity) if is_pooled else list(first)
+        pool = _rows(first, is_one_way=not diversity)
         if pinned and is_pooled:
-            pinned = _in_order(_rows(wanted, size, pool=first))  # for their distances to these
+            pinned = _in_order(_rows(wanted, pool=first))  # for their distances to these
         chosen = _choose(pool, pinned, k, **options, near_duplicates=near_duplicates)
     return _in_place(chosen, pinned, k)
 
@@ -214,16 +214,19 @@ def _carried(comparison: Comparison, *, is_pooled: bool) -> dict[str, Any]:
     return carried
 
 
-def _rows(found: Any, size: int, *, pool: Any = None, is_one_way: bool = False) -> list[Any]:
-    """Return the rows of ``found`` with the distances to the first ``size`` of them, or to all of ``pool``.
+def _rows(found: Any, *, pool: Any = None, is_one_way: bool = False) -> list[Any]:
+    """Return the rows of ``found``; where they carry vectors, with the distances to those of ``pool``, a slice.
 
-    ``is_one_way``: a row gives way to nearer ones alone, and has no distances to these.
+    Without ``pool`` it is ``found`` itself. ``is_one_way``: a row gives way to nearer ones alone, and has no distances
+    to these.
     """
-    found = found._chain()
-    found.query = found.query.chain(_derived(PoolQuery, found.query.__class__))
-    found.query.pool = None if pool is None else pool.values("_key", "_distances").query
-    found.query.pool_size = size
-    found.query.is_one_way = is_one_way
+    if "_distances" in found.query.annotations:
+        found = found._chain()
+        found.query = found.query.chain(_derived(PoolQuery, found.query.__class__))
+        if pool is not None:
+            found.query.pool = pool.values("_key", "_distances").query
+        found.query.pool_size = (found if pool is None else pool).query.high_mark
+        found.query.is_one_way = is_one_way
     return list(found)
 
 

@@ -55,7 +55,7 @@ class PinsAndHides:
             "rules": _rules_now(root) if at is None else _rules(root, at),
             "shown": Written("ARRAY{keys}", keys=Subquery(products.values(_rule_key=Cast("pk", TEXT))))
             if isinstance(products, models.QuerySet)
-            else Value([str(key) for key in self._valid(products)], ArrayField(TextField())),
+            else Value([str(key) for key in self._valid(products)], TEXTS),
         }
         self.may_pin = isinstance(products, models.QuerySet) or bool(products)
         """Whether the list stands beside products, in whose lists others may be pinned."""
