@@ -28,8 +28,8 @@ def main() -> None:
         from django.core.management import call_command
 
         from shop_demo.models import Product
-        from similar_products.bands import NAMES, Bands, write_bands
         from similar_products.encoders import get_encoder
+        from similar_products.search.bands import NAMES, Bands, write_bands
 
         name = get_encoder().name
         for folder in arguments.folders:
@@ -62,8 +62,8 @@ def agree(bands) -> list[str]:
     import numpy as np
 
     from shop_demo.models import Product
+    from similar_products.catalogue.neighbours import rankings, read_catalogue
     from similar_products.encoders import get_encoder
-    from similar_products.neighbours import rankings, read_catalogue
 
     catalogue = read_catalogue(Product.objects.all(), encoder_name=get_encoder().name, using="default")
     category_of = dict(Product.objects.values_list("pk", "category"))

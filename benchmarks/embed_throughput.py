@@ -49,10 +49,10 @@ def measure(pictures: list[Path]) -> dict[str, float]:
     from django.core.management import call_command
 
     from shop_demo.models import Category, Product
+    from similar_products.embedding.hnsw import build_index
+    from similar_products.embedding.run import _Result, _Row, _Writer
     from similar_products.encoders import get_encoder
-    from similar_products.images import load_stored_pixels
-    from similar_products.indexing import _Result, _Row, _Writer
-    from similar_products.vector_index import build_index
+    from similar_products.pictures.gate import load_stored_pixels
 
     encoder: Any = get_encoder()
     size = encoder.image_size

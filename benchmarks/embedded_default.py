@@ -101,7 +101,7 @@ def _numbered(names: list[str]) -> Classes:
 
 
 def _pixels(encoder, pictures: list[bytes]) -> NDArray[np.uint8]:
-    from similar_products.images import load_pixels
+    from similar_products.pictures.gate import load_pixels
 
     return np.stack([load_pixels(picture, encoder.image_size) for picture in pictures])
 

@@ -39,9 +39,9 @@ def crop_vectors(folders: list[Path], count: int) -> NDArray[np.float32]:
 
 def picture_vectors(pictures: list[bytes]) -> NDArray[np.float32]:
     """Return the vectors of picture files, float32 ``[pictures, dimensions]``; NaN where one cannot be used."""
+    from similar_products.catalogue.encoding import encode_pictures
     from similar_products.encoders import get_encoder
-    from similar_products.encoding import encode_pictures
-    from similar_products.images import load_pixels
+    from similar_products.pictures.gate import load_pixels
 
     encoder: Any = get_encoder()
     digest = hashlib.sha1(encoder.name.encode())
@@ -81,8 +81,8 @@ def fill(vectors: NDArray[np.float32], categories: list[str]) -> list[int]:
     from django.db import connection
 
     from shop_demo.models import Category, Product
+    from similar_products.embedding.hnsw import build_index, drop_index
     from similar_products.encoders import get_encoder
-    from similar_products.vector_index import build_index, drop_index
 
     name = get_encoder().name
     rows = {

@@ -20,15 +20,15 @@ from django.db.migrations.operations import RunSQL
 from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
-from .bands import get_bands
 from .conf import MAX_DIMENSIONS, get_settings
+from .embedding.hnsw import get_index, has_index
+from .embedding.run import check_dimensions
 from .encoders import EncoderError, get_encoder
-from .fetch import INSTALL, PACKAGES_MISSING, is_installed
-from .indexing import check_dimensions
 from .models import VisuallySimilarModel, get_holders
-from .placement import declared_through, get_placement, picture_field
+from .pictures.fetch import INSTALL, PACKAGES_MISSING, is_installed
 from .query import RESULT_NAMES, SimilarManager
-from .vector_index import get_index, has_index
+from .search.bands import get_bands
+from .search.placement import declared_through, get_placement, picture_field
 
 RANDOM_PAGE_COST = 2.0
 """At PostgreSQL's default of 4 a table of 10,000 products gets a sequential scan: 50-82 ms instead of 1-3."""

@@ -12,8 +12,8 @@ from django.db.models.signals import class_prepared
 from django.dispatch import receiver
 from pgvector.django import HnswIndex, VectorField
 
-from .placement import DERIVED_FIELDS, half
 from .query import SimilarManager, reset_derived
+from .search.placement import DERIVED_FIELDS, half
 
 HNSW_M = 24
 HNSW_EF_CONSTRUCTION = 128

@@ -14,7 +14,7 @@ from django.db.models.sql.datastructures import Join
 
 from .conf import get_settings, listed
 from .encoders import get_encoder
-from .placement import (
+from .search.placement import (
     DERIVED_FIELDS,
     Concatenate,
     IsCurrent,
@@ -24,8 +24,8 @@ from .placement import (
     holder_of,
     source_of,
 )
-from .ranking import in_full, is_nearest_first, ranked
-from .targets import Comparison, Products, Target, compare_with
+from .search.ranking import in_full, is_nearest_first, ranked
+from .search.targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 
@@ -249,7 +249,7 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         merchandising: bool = True,
         at: datetime | None = None,
     ) -> list[ModelT]:
-        """Return up to ``k`` of the similar rows by the shop's rules; see ``similar_products.ranking.ranked``."""
+        """Return up to ``k`` of the similar rows by the shop's rules; see ``search.ranking.ranked``."""
         return ranked(
             self,
             k,

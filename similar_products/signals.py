@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from . import tasks
 from .conf import get_settings
 from .models import VisuallySimilarModel
-from .placement import SOURCE_SEPARATOR
+from .search.placement import SOURCE_SEPARATOR
 
 logger = logging.getLogger(__name__)
 

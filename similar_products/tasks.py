@@ -14,10 +14,10 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import FileField
 from django.db.models.constants import LOOKUP_SEP
 
-from .indexing import RETRY_DELAYS, create_companions, embed
+from .embedding.run import RETRY_DELAYS, create_companions, embed
 from .models import VisuallySimilarModel, get_holders
-from .placement import picture_field
 from .query import SimilarQuerySet
+from .search.placement import picture_field
 
 
 def embed_product(

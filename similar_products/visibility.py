@@ -7,8 +7,8 @@ from django.db.models import Exists
 from django.utils.module_loading import import_string
 
 from .conf import get_settings
-from .expressions import Independent
 from .query import similar_to
+from .search.expressions import Independent
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from django.db import models
 
-from similar_products.placement import get_placement
 from similar_products.query import similar_to
+from similar_products.search.placement import get_placement
 from tests.models import Chair, ChairPhoto, Rug, RugPhoto, RugPhotoLook, Shirt, Vase, VaseLook
 
 ENCODER = "color-histogram-1280"

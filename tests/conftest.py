@@ -7,7 +7,7 @@ from django.core.files.base import ContentFile
 from django.db import connections
 
 from similar_products.models import get_holders
-from tests.pictures import picture_file
+from tests.drawn_pictures import picture_file
 
 collect_ignore = ["oscar_shop"]
 """A project with settings of its own, run by test_oscar.py in processes of its own."""

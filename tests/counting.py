@@ -3,7 +3,7 @@
 import os
 
 from similar_products.encoders import ColorHistogramEncoder
-from similar_products.images import Pixels
+from similar_products.pictures.gate import Pixels
 
 
 class CountingEncoder(ColorHistogramEncoder):

@@ -18,9 +18,9 @@ from oscar.core.loading import get_model
 
 from similar_products.models import index_name
 from similar_products.query import similar_to
-from similar_products.ranking import ranked
+from similar_products.search.ranking import ranked
 from similar_products.visibility import visible_and_similar
-from tests.pictures import picture_bytes
+from tests.drawn_pictures import picture_bytes
 
 Category = get_model("catalogue", "Category")
 Partner = get_model("partner", "Partner")

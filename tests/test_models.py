@@ -8,8 +8,9 @@ from django.db import DataError, IntegrityError, models, transaction
 from django.test.utils import isolate_apps
 from pgvector.django import HnswIndex, VectorField
 
+from similar_products.embedding.hnsw import get_index
 from similar_products.models import VisuallySimilarModel, get_holders, index_name
-from similar_products.vector_index import get_index
+from tests.drawn_pictures import picture_file
 from tests.models import (
     ChairPhoto,
     Lamp,
@@ -20,7 +21,6 @@ from tests.models import (
     Shirt,
     VaseLook,
 )
-from tests.pictures import picture_file
 
 pytestmark = pytest.mark.django_db
 

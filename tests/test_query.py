@@ -8,12 +8,12 @@ from django.db import connection, models
 from django.db.models import Count, F
 from django.test.utils import isolate_apps
 
-from similar_products.indexing import create_companions, embed
+from similar_products.embedding.run import create_companions, embed
 from similar_products.models import VisuallySimilarModel
-from similar_products.placement import get_placement
 from similar_products.query import SimilarManager, similar_to
+from similar_products.search.placement import get_placement
+from tests.drawn_pictures import picture_file
 from tests.models import CheapShirt, Lamp, Order, PrintedShirt, Shelf, Shirt, Vase, VaseLook
-from tests.pictures import picture_file
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 

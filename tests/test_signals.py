@@ -14,6 +14,7 @@ from django.forms import modelform_factory
 
 from similar_products import signals
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
+from tests.drawn_pictures import picture_file
 from tests.models import (
     CheapShirt,
     Lamp,
@@ -23,7 +24,6 @@ from tests.models import (
     Vase,
     VaseLook,
 )
-from tests.pictures import picture_file
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -683,7 +683,7 @@ def test_save__inline_does_not_wait_for_a_storage_that_fails(monkeypatch, caplog
         raise TimeoutError("no answer")
 
     waited = []
-    monkeypatch.setattr("similar_products.indexing._sleep", lambda seconds, should_stop: waited.append(seconds))
+    monkeypatch.setattr("similar_products.embedding.run._sleep", lambda seconds, should_stop: waited.append(seconds))
     monkeypatch.setattr(type(default_storage._wrapped), "_open", down)
     Shirt.objects.create(name="a", image="a.png")
     assert Shirt.objects.pending().count() == 1

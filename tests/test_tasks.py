@@ -155,7 +155,7 @@ def test_embed_product__leaves_a_row_pending_whose_storage_failed(monkeypatch, c
         raise TimeoutError("no answer")
 
     waited = []
-    monkeypatch.setattr("similar_products.indexing._sleep", lambda seconds, should_stop: waited.append(seconds))
+    monkeypatch.setattr("similar_products.embedding.run._sleep", lambda seconds, should_stop: waited.append(seconds))
     monkeypatch.setattr(type(default_storage._wrapped), "_open", down)
     (row,) = Shirt.objects.bulk_create([Shirt(name="a", image="a.png")])
     embed_product("tests.Shirt", str(row.pk))
@@ -237,7 +237,7 @@ def commands(title: str) -> list[str]:
 SHOP = """
 from django.core.files.base import ContentFile
 from tests.models import Shirt
-from tests.pictures import picture_bytes
+from tests.drawn_pictures import picture_bytes
 row = Shirt.objects.create(name={name!r}, image=ContentFile(picture_bytes("red"), "a.png"))
 print(row.pk)
 """

@@ -17,9 +17,9 @@ from django.test import Client
 from django.utils import translation
 
 import similar_products
-from similar_products.bands import WORDS
-from similar_products.decoder import PUBLIC
-from similar_products.images import SENTENCES, ImageRejected, load_pixels
+from similar_products.pictures.decoder import PUBLIC
+from similar_products.pictures.gate import SENTENCES, ImageRejected, load_pixels
+from similar_products.search.bands import WORDS
 from tests.test_query import shirt
 
 PACKAGE = Path(similar_products.__file__).parent
@@ -164,7 +164,7 @@ def refused(data: bytes, code: str, monkeypatch) -> ImageRejected:
     def refuse(*arguments):
         raise ImageRejected(code, "/usr/lib/secret: a detail")
 
-    monkeypatch.setattr("similar_products.images.decode_isolated", refuse)
+    monkeypatch.setattr("similar_products.pictures.gate.decode_isolated", refuse)
     with pytest.raises(ImageRejected) as caught:
         load_pixels(data, 8, public=True)
     return caught.value

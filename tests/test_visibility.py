@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.template import Context, RequestContext, Template
 
-from similar_products.ranking import ranked
+from similar_products.search.ranking import ranked
 from similar_products.visibility import only_visible, visible_and_similar, visible_products
 from tests.catalogues import CATALOGUES, Item, Picture, at_angle
 from tests.models import Lamp, Rug, Shirt

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from similar_products.images import load_pixels
+from similar_products.pictures.gate import load_pixels
 
 
 def labelled_pictures(folder: Path) -> tuple[list[Path], NDArray[np.int64]]:

@@ -13,10 +13,10 @@ from django.db.models import Count, F, QuerySet
 from django.utils.translation import gettext, ngettext
 
 from ..conf import get_settings
+from ..embedding.states import is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
-from ..placement import get_placement, picture_field
+from ..search.placement import get_placement, picture_field
 from ..signals import embed_after_commit, embed_or_enqueue
-from ..states import is_in, pictures_with_states
 
 logger = logging.getLogger(__name__)
 

@@ -25,15 +25,15 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from pgvector.django import CosineDistance
 
-from ..bands import get_bands
 from ..conf import get_settings
+from ..embedding.hnsw import has_index
+from ..embedding.run import last_embedded
+from ..embedding.states import REASONS, is_in, pictures_with_states
 from ..encoders import Encoder
-from ..indexing import last_embedded
 from ..models import index_name
-from ..placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
 from ..query import ScanSettings
-from ..states import REASONS, is_in, pictures_with_states
-from ..vector_index import has_index
+from ..search.bands import get_bands
+from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
 from .filters import PARAMETER, value_of
 from .showing import Card, find_encoder, make_card
 

@@ -7,8 +7,8 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy
 
-from ..placement import get_placement
-from ..states import STATE_NAMES, STATES, has_picture_in
+from ..embedding.states import STATE_NAMES, STATES, has_picture_in
+from ..search.placement import get_placement
 from .showing import find_encoder
 
 CODE_SEPARATOR = ":"

@@ -20,14 +20,14 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from ..bands import WORDS
+from ..embedding.states import REASONS, STATE_NAMES, is_servable, state_of_picture
 from ..encoders import Encoder, EncoderError, get_encoder
-from ..images import ImageRejected
-from ..photos import TooManyPhotos, embed_photo
-from ..placement import get_placement, picture_field, picture_of
+from ..encoders.photo import TooManyPhotos, embed_photo
+from ..pictures.gate import ImageRejected
 from ..query import similar_to
-from ..ranking import ranked, without_hidden
-from ..states import REASONS, STATE_NAMES, is_servable, state_of_picture
+from ..search.bands import WORDS
+from ..search.placement import get_placement, picture_field, picture_of
+from ..search.ranking import ranked, without_hidden
 from ..visibility import visible_and_similar, visible_products
 
 logger = logging.getLogger(__name__)

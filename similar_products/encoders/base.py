@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 from numpy.typing import NDArray
 
 from ..conf import get_settings
-from ..images import Pixels
+from ..pictures.gate import Pixels
 
 Vectors = NDArray[np.float32]
 

@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images import Pixels
+from ..pictures.gate import Pixels
 from .base import Encoder
 
 _LAYOUTS = ((4, 4), (2, 4), (2, 2), (1, 2))

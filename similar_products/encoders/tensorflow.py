@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..conf import MAX_DIMENSIONS, listed
-from ..images import Pixels
+from ..pictures.gate import Pixels
 from .base import Encoder, EncoderError
 
 PREPROCESSING = "fit1"

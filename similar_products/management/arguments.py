@@ -20,11 +20,11 @@ from django.core.management.base import CommandError
 from django.db import Error, connections, models, router
 from tqdm import tqdm
 
+from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
+from ..catalogue.sheets import plain, read_font
 from ..encoders import EncoderError, get_encoder
 from ..models import get_holders
-from ..neighbours import Catalogue, CatalogueError, read_catalogue
-from ..placement import declared_through, get_placement
-from ..sheets import plain, read_font
+from ..search.placement import declared_through, get_placement
 from ..visibility import visible_products
 
 BELOW = 1

@@ -24,9 +24,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy
 
 from ..admin.showing import Similar, as_visitor, noted, url_of
-from ..bands import WORDS
-from ..placement import get_placement, picture_of
-from ..ranking import ranked
+from ..search.bands import WORDS
+from ..search.placement import get_placement, picture_of
+from ..search.ranking import ranked
 from ..visibility import visible_and_similar
 from .forms import ProductSelect, RuleForm, RuleFormSet, SingleRuleForm, names_of
 from .models import Rule, root_of

@@ -21,7 +21,7 @@ class MerchandisingConfig(AppConfig):
         connect()
 
     def rules_for(self, model: type[models.Model], products: Any, at: datetime | None) -> "PinsAndHides":
-        """Return the rules in force; ``similar_products.ranking`` asks the app registry for this app by its label."""
+        """Return the rules in force; ``search.ranking`` asks the app registry for this app by its label."""
         from .rules import PinsAndHides
 
         return PinsAndHides(model, products, at)

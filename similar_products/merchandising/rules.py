@@ -14,8 +14,8 @@ from django.db.models import IntegerField, Q, Subquery, TextField, Value
 from django.db.models.functions import Cast, Now
 from django.db.models.signals import post_delete
 
-from ..expressions import Condition, Independent, Written
-from ..placement import get_placement
+from ..search.expressions import Condition, Independent, Written
+from ..search.placement import get_placement
 from .models import Rule, key_of, root_of
 
 TEXT = TextField()

@@ -10,9 +10,9 @@ from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from ..decoder import ImageRejected
 from ..encoders import EncoderError
-from ..photos import TooManyPhotos
+from ..encoders.photo import TooManyPhotos
+from ..pictures.decoder import ImageRejected
 
 logger = logging.getLogger(__name__)
 

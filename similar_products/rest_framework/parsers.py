@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles
 
-from ..decoder import PUBLIC
+from ..pictures.decoder import PUBLIC
 from .exceptions import BodyTooLarge, LengthRequired
 
 MAX_PHOTO_BYTES = PUBLIC.max_bytes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..conf import get_settings
 from ..encoders import get_encoder
-from ..photos import Slots
+from ..encoders.photo import Slots
 from .exceptions import KeyGone
 
 KEY_SECONDS = 600
@@ -23,8 +23,8 @@ _fetches = Slots()
 
 
 def fetch_photo(url: str) -> bytes:
-    """Return the picture at ``url``. Raises ``TooManyPhotos`` and ``ImageRejected``; see ``similar_products.fetch``."""
-    from ..fetch import fetch_picture  # here: its packages are optional
+    """Return the picture at ``url``. Raises ``TooManyPhotos`` and ``ImageRejected``; see ``pictures.fetch``."""
+    from ..pictures.fetch import fetch_picture  # here: its packages are optional
 
     with _fetches.one_of(get_settings().api.max_inferences):
         return fetch_picture(url)

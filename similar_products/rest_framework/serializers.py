@@ -11,11 +11,11 @@ from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from ..bands import WORDS
-from ..decoder import Region
-from ..images import get_region
-from ..placement import DERIVED_FIELDS, picture_of
-from ..states import STATES
+from ..embedding.states import STATES
+from ..pictures.decoder import Region
+from ..pictures.gate import get_region
+from ..search.bands import WORDS
+from ..search.placement import DERIVED_FIELDS, picture_of
 
 DEFAULT_LIMIT = 12
 MAX_LIMIT = 100

@@ -30,15 +30,15 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet
 
-from ..bands import WORDS
 from ..conf import get_settings
+from ..embedding.run import count_states, last_embedded
+from ..embedding.states import is_servable, pictures_of, state_of
 from ..encoders import get_encoder
-from ..indexing import count_states, last_embedded
-from ..photos import embed_photo
-from ..placement import get_placement
+from ..encoders.photo import embed_photo
 from ..query import similar_to
-from ..ranking import ranked, without_hidden
-from ..states import is_servable, pictures_of, state_of
+from ..search.bands import WORDS
+from ..search.placement import get_placement
+from ..search.ranking import ranked, without_hidden
 from ..visibility import only_visible
 from .exceptions import exception_handler
 from .parsers import PhotoParser, SmallJSONParser, refuse_chunked

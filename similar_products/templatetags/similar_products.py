@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.template.base import FilterExpression, Node, Parser, Token, token_kwargs
 from django.template.context import Context
 
-from ..placement import picture_of
-from ..ranking import ranked
+from ..search.placement import picture_of
+from ..search.ranking import ranked
 from ..visibility import visible_and_similar
 
 logger = logging.getLogger("similar_products.templatetags")

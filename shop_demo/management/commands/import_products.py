@@ -15,7 +15,7 @@ from django.db import DatabaseError
 from django.utils.text import slugify
 from tqdm import tqdm
 
-from similar_products.images import ImageRejected, load_pixels
+from similar_products.pictures.gate import ImageRejected, load_pixels
 
 from ...bulk import create_products
 from ...models import Category, Product

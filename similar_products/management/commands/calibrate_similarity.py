@@ -4,12 +4,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...bands import read_bands, write_bands
-from ...calibration import COPIES_FOUND, RANDOM_PAIRS_BELOW, Calibration, calibrate
+from ...catalogue.calibration import COPIES_FOUND, RANDOM_PAIRS_BELOW, Calibration, calibrate
+from ...catalogue.evaluation import sample_of
+from ...catalogue.neighbours import CatalogueError, read_catalogue
 from ...conf import get_settings
 from ...encoders import get_encoder
-from ...evaluation import sample_of
-from ...neighbours import CatalogueError, read_catalogue
+from ...search.bands import read_bands, write_bands
 from ..arguments import add_catalogue_arguments, positive, products_of, progress, sentences
 
 SAMPLE = 1_000

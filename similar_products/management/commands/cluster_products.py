@@ -10,10 +10,10 @@ import numpy as np
 from django.core.management.base import BaseCommand
 from django.db import models
 
-from ...clusters import Clusters, cluster, load_scikit_learn, usual_number, work
-from ...evaluation import SEED, picture_names
-from ...neighbours import Catalogue
-from ...pictured import read_products
+from ...catalogue.clusters import Clusters, cluster, load_scikit_learn, usual_number, work
+from ...catalogue.evaluation import SEED, picture_names
+from ...catalogue.neighbours import Catalogue
+from ...catalogue.pictured import read_products
 from ..arguments import (
     add_catalogue_arguments,
     add_where_argument,

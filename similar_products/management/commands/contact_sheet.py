@@ -8,14 +8,14 @@ from django.core.management.base import BaseCommand
 from django.db import models
 from django.utils.translation import gettext
 
-from ...bands import WORDS, get_bands
+from ...catalogue.evaluation import SEED, sample_of
+from ...catalogue.neighbours import CatalogueError
+from ...catalogue.pictured import read_pictures, read_products, ready_keys
+from ...catalogue.sheets import PER_ROW, TILE, Tile, draw_sheet
 from ...encoders import get_encoder
-from ...evaluation import SEED, sample_of
-from ...neighbours import CatalogueError
-from ...pictured import read_pictures, read_products, ready_keys
-from ...placement import get_placement, picture_field, picture_of
 from ...query import similar_to
-from ...sheets import PER_ROW, TILE, Tile, draw_sheet
+from ...search.bands import WORDS, get_bands
+from ...search.placement import get_placement, picture_field, picture_of
 from ..arguments import (
     add_catalogue_arguments,
     font_file,

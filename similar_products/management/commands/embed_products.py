@@ -16,8 +16,8 @@ from django.db import connections, router
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ...encoders import EncoderError, get_encoder
-from ...indexing import (
+from ...embedding.hnsw import index_after_load
+from ...embedding.run import (
     EmbedReport,
     check_dimensions,
     count_states,
@@ -25,10 +25,10 @@ from ...indexing import (
     embed,
     missing_companions,
 )
+from ...encoders import EncoderError, get_encoder
 from ...models import VisuallySimilarModel, get_holders
-from ...placement import holder_of
 from ...query import SimilarQuerySet
-from ...vector_index import index_after_load
+from ...search.placement import holder_of
 from ..arguments import positive
 
 FAILED = 1

@@ -7,9 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from ...bands import get_bands
-from ...encoders import Encoder, EncoderError, TFHubEncoder, get_encoder
-from ...evaluation import (
+from ...catalogue.evaluation import (
     Change,
     Coverage,
     IndexFigures,
@@ -25,7 +23,9 @@ from ...evaluation import (
     read_labels,
     sample_of,
 )
-from ...neighbours import Catalogue
+from ...catalogue.neighbours import Catalogue
+from ...encoders import Encoder, EncoderError, TFHubEncoder, get_encoder
+from ...search.bands import get_bands
 from ..arguments import (
     BELOW,
     CANNOT_RUN,

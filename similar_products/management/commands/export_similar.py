@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from django.core.management.base import BaseCommand, CommandError
 
-from ...exports import FORMATS, TEXT_FORMATS, load_parquet, similar_pairs, write_parquet
-from ...neighbours import CatalogueError
+from ...catalogue.exports import FORMATS, TEXT_FORMATS, load_parquet, similar_pairs, write_parquet
+from ...catalogue.neighbours import CatalogueError
 from ..arguments import (
     INTERRUPTED,
     add_catalogue_arguments,

@@ -7,12 +7,12 @@ from django.core.exceptions import FieldDoesNotExist
 from django.core.management.base import BaseCommand, CommandError
 from django.db import models
 
-from ...bands import get_bands
-from ...duplicates import DuplicateGroup, find_duplicates, keeper_order
+from ...catalogue.duplicates import DuplicateGroup, find_duplicates, keeper_order
+from ...catalogue.neighbours import Catalogue, CatalogueError
+from ...catalogue.pictured import read_products
 from ...encoders import get_encoder
-from ...neighbours import Catalogue, CatalogueError
-from ...pictured import read_products
-from ...placement import get_placement
+from ...search.bands import get_bands
+from ...search.placement import get_placement
 from ..arguments import (
     add_catalogue_arguments,
     add_where_argument,

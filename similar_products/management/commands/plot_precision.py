@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from ...catalogue.evaluation import SEED, read_labels
+from ...catalogue.growth import LEAST_PRODUCTS, Growth, count_queries, default_sizes, draw_growth, measure_growth
+from ...catalogue.neighbours import CatalogueError
 from ...encoders import get_encoder
-from ...evaluation import SEED, read_labels
-from ...growth import LEAST_PRODUCTS, Growth, count_queries, default_sizes, draw_growth, measure_growth
-from ...neighbours import CatalogueError
 from ..arguments import (
     add_catalogue_arguments,
     positive,

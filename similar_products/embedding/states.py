@@ -1,0 +1,125 @@
+"""The state of a product's pictures: in the query that fetches it, and as a condition to find products by."""
+
+from typing import Any
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import models
+from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q, Value
+from django.db.models.constants import LOOKUP_SEP
+from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.lookups import IsNull
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+
+from ..pictures.gate import SENTENCES
+from ..search.placement import SOURCE_SEPARATOR, get_placement, source_of
+
+STATES = ("ready", "pending", "failed", "no_picture")
+
+STATE_NAMES: dict[str, str | Promise] = {
+    "ready": gettext_lazy("ready"),
+    "pending": gettext_lazy("pending"),
+    "failed": gettext_lazy("failed"),
+    "no_picture": gettext_lazy("no picture"),
+}
+"""The text to show for each of ``STATES``, in the language of the page."""
+
+REASONS: dict[str, str | Promise] = {
+    **{code: SENTENCES[code] for code in ("bad_dimensions", "corrupt", "decode_timeout", "decoder_crashed")},
+    "bad_vector": gettext_lazy("The encoder sees nothing in the picture."),
+    "blank": gettext_lazy("The picture has one colour only, as a placeholder has."),
+    "empty_file": gettext_lazy("The picture file is empty."),
+    "missing_file": gettext_lazy("The storage has no such file."),
+    "too_large_bytes": gettext_lazy("The picture file is too large."),
+    "too_many_pixels": gettext_lazy("The picture has too many pixels."),
+    "truncated": gettext_lazy("The picture file ends too early: upload it again."),
+    "unsupported_format": gettext_lazy("The file is no picture of a kind that is read."),
+}
+"""Why a picture failed, by the code in ``embedding_error``, for people."""
+
+
+def pictures_of(model: type[models.Model], through: str = "") -> ArraySubquery:
+    """Return the expression for what ``state_of`` and ``is_servable`` take: the pictures of a row of ``model``.
+
+    Each is a dict: ``image``, its name; ``source`` and ``error``, the derived columns; ``has_vector``.
+    """
+    placement = get_placement(model, through)
+    # From the product on, by LEFT JOINs: a picture without the companion that will have its vector counts.
+    rows = model._base_manager.filter(pk=OuterRef("pk")).order_by()
+    picture = JSONObject(
+        image=F(placement.product_image),
+        source=F(placement.from_product("embedding_source")),
+        error=F(placement.from_product("embedding_error")),
+        has_vector=IsNull(F(placement.from_product("embedding")), False),
+    )
+    return ArraySubquery(rows.values(picture=picture))
+
+
+def state_of_picture(picture: dict[str, Any], encoder_name: str) -> str:
+    """Return one of ``STATES`` for one picture."""
+    if not picture["image"]:
+        return "no_picture"
+    if picture["source"] != f"{encoder_name}{SOURCE_SEPARATOR}{picture['image']}":
+        return "pending"
+    return "ready" if picture["has_vector"] else "failed"
+
+
+def state_of(pictures: list[dict[str, Any]], encoder_name: str) -> str:
+    """Return one of ``STATES``; of several pictures the one that comes first there decides."""
+    states = {"no_picture", *(state_of_picture(picture, encoder_name) for picture in pictures)}
+    return next(state for state in STATES if state in states)
+
+
+def is_servable(pictures: list[dict[str, Any]]) -> bool:
+    """Return whether there is a vector to compare with, of whatever encoder, made from a present picture."""
+    return any(
+        picture["has_vector"] and picture["source"].partition(SOURCE_SEPARATOR)[2] == picture["image"]
+        for picture in pictures
+    )
+
+
+def has_picture_in(model: type[models.Model], state: str, encoder_name: str, *, code: str = "") -> Any:
+    """Return the condition that a product of ``model`` has a picture in ``state``, and failed with ``code`` if given.
+
+    ``"no_picture"`` holds for products without any. A product with several pictures may have some in each state.
+    """
+    pictures = pictures_with_states(model, encoder_name).filter(pk=OuterRef("pk"))
+    if state == "no_picture":
+        return ~Exists(pictures)
+    return Exists(pictures.filter(is_in(state, code)))
+
+
+def pictures_with_states(model: type[models.Model], encoder_name: str) -> "models.QuerySet[Any]":
+    """Return a row for each picture of each product of ``model``, to be filtered by ``is_in``.
+
+    The primary key is the product's, and as often there as it has pictures. ``_picture``, an alias, is the key of the
+    row with the picture, and ``_error`` the code in ``embedding_error``.
+    """
+    placement = get_placement(model)
+    relation, _, _ = placement.product_image.rpartition(LOOKUP_SEP)
+    pictures: models.QuerySet[Any] = (
+        model._base_manager.order_by()
+        .alias(
+            _image=F(placement.product_image),
+            _picture=F(f"{relation}{LOOKUP_SEP}pk" if relation else "pk"),
+            # Of a picture without a companion there is no source, and NULL is equal to nothing.
+            _source=Coalesce(F(placement.from_product("embedding_source")), Value(""), output_field=models.TextField()),
+            _error=F(placement.from_product("embedding_error")),
+            _has_vector=IsNull(F(placement.from_product("embedding")), False),
+        )
+        .alias(
+            _is_tried=ExpressionWrapper(
+                Q(_source=source_of(Value(encoder_name), "_image")), output_field=models.BooleanField()
+            )
+        )
+        .filter(_image__gt="")
+    )
+    return pictures
+
+
+def is_in(state: str, code: str = "") -> Q:
+    """Return the condition that a row of ``pictures_with_states`` is in ``state``, failed with ``code`` if given."""
+    if state == "pending":
+        return Q(_is_tried=False)
+    found = Q(_is_tried=True, _has_vector=state == "ready")
+    return found & Q(_error=code) if code else found

@@ -1,0 +1,62 @@
+"""A photo that somebody sends becomes a vector in memory; it is kept nowhere."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+import numpy as np
+from django.utils.translation import gettext
+from numpy.typing import NDArray
+
+from ..conf import get_settings
+from ..encoders import get_encoder
+from ..pictures.gate import WHOLE, ImageRejected, load_pixels
+
+
+class TooManyPhotos(Exception):
+    """This process has as many photos at once as ``MAX_INFERENCES`` allows; the sentence says so."""
+
+
+class Slots:
+    """Counts the photos that this process has at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @contextmanager
+    def one_of(self, number: int) -> Iterator[None]:
+        """Hold one of ``number`` slots. Raises ``TooManyPhotos`` where none is free: who waits keeps a thread."""
+        with self._lock:
+            if self._taken >= number:
+                raise TooManyPhotos(gettext("Too many photos at once; try again in a moment."))
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= 1
+
+
+_slots = Slots()
+
+
+def embed_photo(photo: bytes | IO[bytes], region: Sequence[float] = WHOLE) -> NDArray[np.float32]:
+    """Return the unit vector of ``region`` of a photo that anybody may have sent.
+
+    The first call of a process opens the model. Raises ``TooManyPhotos``, ``ImageRejected`` and ``EncoderError``.
+    """
+    with _slots.one_of(get_settings().api.max_inferences):
+        encoder = get_encoder()
+        pixels = load_pixels(photo, encoder.image_size, public=True, region=region)
+        vector: NDArray[np.float32] = encoder.encode(pixels[np.newaxis])[0]
+    if not np.isfinite(vector).all():
+        raise ImageRejected("blank", gettext("There is nothing to be seen in the photo."))
+    return vector
+
+
+def load_model() -> None:
+    """Open the model, so that not the first search waits for it: for a server's hook after its fork."""
+    encoder = get_encoder()
+    encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))
