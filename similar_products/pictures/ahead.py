@@ -1,0 +1,31 @@
+"""Pictures decoded ahead, in threads, of the one who waits for them."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def map_ahead(
+    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], *, ahead: int, threads: int | None = None
+) -> Iterator[ResultT]:
+    """Yield ``function(item)`` for each item in their order, computed in ``threads``, one for each core unless given.
+
+    The calling thread takes the items, ``ahead`` of them before their results are asked for, so that memory does not
+    grow with their number. What ``function`` raises is raised here; what is not yet begun then is given up.
+    """
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="ahead")
+    waiting: deque[Future[ResultT]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
