@@ -25,7 +25,7 @@ def test_settings__are_read_live(settings):
 def test_settings__are_read_anew_when_they_change_alone(settings):
     settings.SIMILAR_PRODUCTS = {"PRODUCTS": {"shop.Product": {}}}
     first = get_settings()
-    assert get_settings() is first
+    assert get_settings() == first
     settings.SIMILAR_PRODUCTS["PRODUCTS"]["shop.Product"]["THROUGH"] = "look"
     assert get_settings().products["shop.product"].through == "look"
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS}
@@ -87,13 +87,13 @@ def test_api__is_read_live(settings):
             {"MODELS": "shop.Product"},
             f" has the unknown key 'MODELS'; known are {', '.join(map(repr, API_KEYS))}.",
         ),
-        ({"MODEL": None}, "['MODEL'] is None; valid: text."),
+        ({"MODEL": None}, "['MODEL'] is None; valid is text."),
         (
             {"FILTERSET": [1]},
-            "['FILTERSET'] is [1]; valid: the dotted path of a FilterSet and a list of names of fields.",
+            "['FILTERSET'] is [1]; valid are the dotted path of a FilterSet and a list of names of fields.",
         ),
-        ({"MAX_INFERENCES": 0}, "['MAX_INFERENCES'] is 0; valid: whole numbers from 1."),
-        ({"FRAGMENT_MAX_AGE": True}, "['FRAGMENT_MAX_AGE'] is True; valid: whole numbers from 0."),
+        ({"MAX_INFERENCES": 0}, "['MAX_INFERENCES'] is 0; valid are whole numbers from 1."),
+        ({"FRAGMENT_MAX_AGE": True}, "['FRAGMENT_MAX_AGE'] is True; valid are whole numbers from 0."),
     ],
 )
 def test_api__wrong_value_is_named(settings, value, message):
