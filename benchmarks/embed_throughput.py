@@ -50,9 +50,11 @@ def measure(pictures: list[Path]) -> dict[str, float]:
 
     from shop_demo.models import Category, Product
     from similar_products.embedding.hnsw import build_index
-    from similar_products.embedding.run import _Result, _Row, _Writer
+    from similar_products.embedding.rows import Row
+    from similar_products.embedding.writer import Result, VectorWriter
     from similar_products.encoders import get_encoder
     from similar_products.pictures.gate import load_stored_pixels
+    from similar_products.search.placement import get_placement
 
     encoder: Any = get_encoder()
     size = encoder.image_size
@@ -76,8 +78,8 @@ def measure(pictures: list[Path]) -> dict[str, float]:
     live = bench.seconds(lambda: call_command("embed_products", "shop_demo.Product", verbosity=0))
     assert Product.objects.ready().count() == count
     columns = Product.objects.values_list("pk", "image", "embedding_source", "embedding")
-    results = [_Result(_Row(*row), Vector(vector), "") for *row, vector in columns]
-    writer = _Writer(Product, "default", encoder.name)
+    results = [Result(Row(*row), Vector(vector), "") for *row, vector in columns]
+    writer = VectorWriter(get_placement(Product), "default", encoder.name)
     index_live = bench.seconds(lambda: [writer.write(results[start : start + 32]) for start in range(0, count, 32)])
     field.storage = stored
 

@@ -15,12 +15,11 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storag
 from django.db import models, transaction
 from django.db.models import FileField
 from django.db.models.signals import post_init, post_save, pre_save
-from django.utils.module_loading import import_string
 
-from . import tasks
-from .conf import get_settings
+from .embedding.companions import get_pictures, rows_of_product
 from .models import VisuallySimilarModel
 from .search.placement import SOURCE_SEPARATOR
+from .tasks import embed_after_commit
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ def connect() -> None:
 
     Signals are sent by the very class that is saved, so each class of the family is connected by itself.
     """
-    for picture, holders in tasks.get_pictures().items():
+    for picture, holders in get_pictures().items():
         for sender in apps.get_models():
             if issubclass(sender, picture.model):
                 for signal, receiver in (
@@ -123,15 +122,13 @@ def ask_for_embedding(
     key = getattr(instance, picture.model._meta.pk.attname)
     if not name:
         for holder in holders:
-            tasks.rows_of_product(holder, key, using).update(embedding=None, embedding_source="", embedding_error="")
+            rows_of_product(holder, key, using).update(embedding=None, embedding_source="", embedding_error="")
         return
     if assigned and not created:
         # The name may be one that the row's source names already: the same as before, or an older one that came
         # free. A marker of its own says "pending", and makes a vector that is being written right now come late.
         for holder in holders:
-            tasks.rows_of_product(holder, key, using).update(
-                embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"
-            )
+            rows_of_product(holder, key, using).update(embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}")
     pk = picture.model._meta.pk.value_to_string(instance)
     callback = partial(embed_after_commit, picture.model._meta.label, pk, using)
     try:
@@ -143,26 +140,6 @@ def ask_for_embedding(
             picture.model._meta.label,
             pk,
         )
-
-
-def embed_after_commit(model_label: str, pk: str, using: str) -> None:
-    """Do what ``embed_or_enqueue`` does. A failure is logged, the row stays pending, the save has succeeded."""
-    try:
-        embed_or_enqueue(model_label, pk, using)
-    except Exception:
-        logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
-
-
-def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
-    """Embed one product or hand it to the queue, as ``EMBED_ON_SAVE`` says; raise whatever keeps that from working."""
-    embed_on_save = get_settings().embed_on_save
-    if embed_on_save == "inline":
-        # Whoever saves is waiting for us, so nothing is waited for here.
-        tasks.embed_product(model_label, pk, using, retry_delays=())
-    elif embed_on_save == "tasks":
-        tasks.embed_product_task.enqueue(model_label, pk, using)
-    elif embed_on_save != "off":
-        import_string(embed_on_save)(model_label, pk, using)
 
 
 def _name(value: Any) -> str:

@@ -4,20 +4,22 @@ Keys travel as text and the rows are read anew, so a task may come late, twice, 
 """
 
 import importlib
+import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import django
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import FileField
-from django.db.models.constants import LOOKUP_SEP
+from django.utils.module_loading import import_string
 
-from .embedding.run import RETRY_DELAYS, create_companions, embed
-from .models import VisuallySimilarModel, get_holders
-from .query import SimilarQuerySet
-from .search.placement import picture_field
+from .conf import get_settings
+from .embedding import embed
+from .embedding.companions import create_companions, get_pictures, rows_of_product
+from .embedding.run import RETRY_DELAYS
+
+logger = logging.getLogger(__name__)
 
 
 def embed_product(
@@ -47,23 +49,24 @@ def embed_product(
             embed(rows_of_product(holder, key, using).pending(), retry_delays=retry_delays)
 
 
-def get_pictures() -> "dict[FileField, list[type[VisuallySimilarModel]]]":
-    """Return every file field that is embedded, with the models that keep the vectors made from it."""
-    pictures: dict[FileField, list[type[VisuallySimilarModel]]] = {}
-    for holder in get_holders():
-        try:
-            pictures.setdefault(picture_field(holder), []).append(holder)
-        except FieldDoesNotExist:
-            continue  # reported by a check, which a crash here would keep from running
-    return pictures
+def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
+    """Embed one product or hand it to the queue, as ``EMBED_ON_SAVE`` says; raise whatever keeps that from working."""
+    embed_on_save = get_settings().embed_on_save
+    if embed_on_save == "inline":
+        # Whoever saves is waiting for us, so nothing is waited for here.
+        embed_product(model_label, pk, using, retry_delays=())
+    elif embed_on_save == "tasks":
+        _get_task().enqueue(model_label, pk, using)
+    elif embed_on_save != "off":
+        import_string(embed_on_save)(model_label, pk, using)
 
 
-def rows_of_product(holder: type[VisuallySimilarModel], key: Any, using: str) -> SimilarQuerySet[Any]:
-    """Return the rows of ``holder`` that lead to the picture of the product with the primary key ``key``."""
-    relation, _, _ = holder.similar_image.rpartition(LOOKUP_SEP)
-    name = picture_field(holder).model._meta.pk.name
-    rows: SimilarQuerySet[Any] = holder._base_manager.using(using)  # type: ignore[assignment]
-    return rows.filter(**{f"{relation}{LOOKUP_SEP}{name}" if relation else name: key})
+def embed_after_commit(model_label: str, pk: str, using: str) -> None:
+    """Do what ``embed_or_enqueue`` does. A failure is logged, the row stays pending, the save has succeeded."""
+    try:
+        embed_or_enqueue(model_label, pk, using)
+    except Exception:
+        logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
 
 
 def _embed_product_task(model_label: str, pk: str, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -74,14 +77,15 @@ def _embed_product_task(model_label: str, pk: str, using: str = DEFAULT_DB_ALIAS
 _embed_product_task.__name__ = _embed_product_task.__qualname__ = "embed_product_task"
 
 
-def __getattr__(name: str) -> Any:
-    """Return ``embed_product_task``, ``embed_product`` as a task of Django's Tasks interface.
+@cache
+def _get_task() -> Any:
+    """Return ``embed_product`` as a task of Django's interface; before Django 6.0 an optional package has that."""
+    package = importlib.import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks")
+    return package.task(_embed_product_task)
 
-    It is made when it is first asked for, because the package that makes it before Django 6.0 is optional.
-    Raises ``ModuleNotFoundError`` where that package is missing, ``AttributeError`` for any other name.
-    """
+
+def __getattr__(name: str) -> Any:
+    """Return ``embed_product_task`` when it is first asked for; raise ``AttributeError`` for any other name."""
     if name != "embed_product_task":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    package = importlib.import_module("django.tasks" if django.VERSION >= (6, 0) else "django_tasks")
-    globals()[name] = package.task(_embed_product_task)
-    return globals()[name]
+    return _get_task()

@@ -8,7 +8,8 @@ from django.db import connection, models
 from django.db.models import Count, F
 from django.test.utils import isolate_apps
 
-from similar_products.embedding.run import create_companions, embed
+from similar_products.embedding import embed
+from similar_products.embedding.companions import create_companions
 from similar_products.models import VisuallySimilarModel
 from similar_products.query import SimilarManager, similar_to
 from similar_products.search.placement import get_placement

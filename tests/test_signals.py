@@ -12,7 +12,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models.signals import post_save
 from django.forms import modelform_factory
 
-from similar_products import signals
+from similar_products import signals, tasks
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
 from tests.drawn_pictures import picture_file
 from tests.models import (
@@ -262,7 +262,7 @@ def test_save__of_a_picture_that_another_process_changed_adds_no_query(
     model, holder = placement
     row = model.objects.get()
     model.objects.update(image=default_storage.save("a.png", picture_file("white")))
-    signals.tasks.embed_product(model._meta.label, str(ready))
+    tasks.embed_product(model._meta.label, str(ready))
     row.refresh_from_db()
     with django_assert_num_queries(1):
         row.save()
@@ -416,7 +416,7 @@ def test_save__of_a_removed_picture_clears_the_vector_in_the_same_transaction(pl
 def test_save__of_a_removed_picture_clears_the_error(placement, asked):
     model, holder = placement
     row = model.objects.create(name="a", image="gone.png")
-    signals.tasks.embed_product(model._meta.label, str(row.pk))
+    tasks.embed_product(model._meta.label, str(row.pk))
     assert holder.objects.failed().count() == 1
     by_assigning_nothing(row)
     assert holder.objects.values_list("embedding_error", "embedding_source").get() == ("", "")
@@ -671,7 +671,7 @@ def test_save__succeeds_when_the_queue_is_down(settings, picture, caplog, value,
     row = Shirt.objects.create(name="a", image=picture)
     assert Shirt.objects.pending().get() == row
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.name == "similar_products.signals"
+    assert record.name == "similar_products.tasks"
     assert record.getMessage() == f"tests.Shirt of {row.pk} was not embedded; it stays pending."
     assert reason in caplog.text
 

@@ -182,9 +182,9 @@ def test_embed_product__leaves_the_retry_to_the_queue_where_the_encoder_cannot_w
 @pytest.fixture
 def unmade_task() -> Iterator[None]:
     """Has the task made anew, and forgotten afterwards."""
-    vars(tasks).pop("embed_product_task", None)
+    tasks._get_task.cache_clear()
     yield
-    vars(tasks).pop("embed_product_task", None)
+    tasks._get_task.cache_clear()
 
 
 @pytest.mark.django_db

@@ -9,14 +9,14 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
-from django.db.models import Count, F, QuerySet
+from django.db.models import F, QuerySet
 from django.utils.translation import gettext, ngettext
 
 from ..conf import get_settings
-from ..embedding.states import is_in, pictures_with_states
+from ..embedding.states import count_pictures, is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
 from ..search.placement import get_placement, picture_field
-from ..signals import embed_after_commit, embed_or_enqueue
+from ..tasks import embed_after_commit, embed_or_enqueue
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +114,9 @@ def embed_products(products: QuerySet[Any], *, retry_failed: bool = False) -> Ou
             outcome.problem = gettext("Then it failed, and the rest stays pending; the log says why.")
             break
         outcome.queued += embed_on_save != "inline"
-    counts = pictures.aggregate(ready=Count("pk", filter=is_in("ready")), pending=Count("pk", filter=is_in("pending")))
-    failed = pictures.filter(is_in("failed")).annotate(code=F("_error")).values_list("code").annotate(Count("pk"))
+    counts = count_pictures(pictures)
     outcome.ready, outcome.pending = counts["ready"], counts["pending"]
-    outcome.failed = Counter(dict(failed.order_by("code")))
+    outcome.failed = Counter(dict(sorted(counts["codes"].items())))
     return outcome
 
 

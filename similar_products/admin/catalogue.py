@@ -27,8 +27,7 @@ from pgvector.django import CosineDistance
 
 from ..conf import get_settings
 from ..embedding.hnsw import has_index
-from ..embedding.run import last_embedded
-from ..embedding.states import REASONS, is_in, pictures_with_states
+from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
 from ..encoders import Encoder
 from ..models import index_name
 from ..query import ScanSettings
@@ -139,14 +138,9 @@ def _count(products: QuerySet[Any], encoder: Encoder) -> dict[str, Any]:
         pictures=Count("pk"),
         with_picture=Count("pk", distinct=True),
         ready_products=Count("pk", filter=is_in("ready"), distinct=True),
-        ready=Count("pk", filter=is_in("ready")),
-        pending=Count("pk", filter=is_in("pending")),
-        failed=Count("pk", filter=is_in("failed")),
     )
+    states = count_pictures(pictures)
     total = products.order_by().count()
-    failed = (
-        pictures.filter(is_in("failed")).annotate(code=F("_error")).values_list("code").annotate(number=Count("pk"))
-    )
     rows: Any = placement.holder._base_manager.using(using)
     vectors = rows.filter(embedding__isnull=False, **{f"{placement.owner}__in": keys}).annotate(
         encoder=EncoderOf("embedding_source")
@@ -155,13 +149,14 @@ def _count(products: QuerySet[Any], encoder: Encoder) -> dict[str, Any]:
     others = current.exclude(encoder=encoder.name).values_list("encoder").annotate(number=Count("pk"))
     return {
         **counts,
+        **states,
         "products": total,
         "without_picture": total - counts["with_picture"],
         "percent": 100 * counts["ready_products"] // total if total else 0,
         "several": placement.several,
         "failures": [
             {"code": code, "number": number, "reason": REASONS.get(code, ""), "query": _query("failed", code)}
-            for code, number in failed.order_by("-number", "code")
+            for code, number in states["codes"].items()
         ],
         "queries": {state: _query(state) for state in ("ready", "pending", "failed", "no_picture")},
         "other_encoders": list(others.order_by("-number", "encoder")),

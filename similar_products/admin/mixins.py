@@ -16,10 +16,10 @@ from django.urls import path, reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from ..embedding.companions import get_pictures
 from ..embedding.states import pictures_of
 from ..pictures.gate import ImageRejected
 from ..search.placement import DERIVED_FIELDS, get_placement, holder_of
-from ..tasks import get_pictures
 from . import catalogue, uploads
 from .actions import embed_products
 from .filters import StateFilter

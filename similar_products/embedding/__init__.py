@@ -1,0 +1,3 @@
+from .run import embed
+
+__all__ = ["embed"]

@@ -1,18 +1,24 @@
-"""The state of a product's pictures: in the query that fetches it, and as a condition to find products by."""
+"""The state of a product's pictures: in the query that fetches it, as a condition to find products by, and counted."""
 
-from typing import Any
+from collections import Counter
+from datetime import datetime
+from typing import Any, TypedDict
 
 from django.contrib.postgres.expressions import ArraySubquery
+from django.core.cache import cache
 from django.db import models
-from django.db.models import Exists, ExpressionWrapper, F, OuterRef, Q, Value
+from django.db.models import Count, Exists, ExpressionWrapper, F, OuterRef, Q, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce, JSONObject
 from django.db.models.lookups import IsNull
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
+from ..encoders import get_encoder
+from ..models import VisuallySimilarModel
 from ..pictures.gate import SENTENCES
 from ..search.placement import SOURCE_SEPARATOR, get_placement, source_of
+from .companions import missing_companions
 
 STATES = ("ready", "pending", "failed", "no_picture")
 
@@ -123,3 +129,57 @@ def is_in(state: str, code: str = "") -> Q:
         return Q(_is_tried=False)
     found = Q(_is_tried=True, _has_vector=state == "ready")
     return found & Q(_error=code) if code else found
+
+
+class StateCounts(TypedDict):
+    """The number of pictures in each state; ``codes``: of failed ones by error code, most frequent first."""
+
+    ready: int
+    pending: int
+    failed: int
+    codes: dict[str, int]
+
+
+def count_pictures(pictures: "models.QuerySet[Any]") -> StateCounts:
+    """Return how many rows of ``pictures_with_states`` are in which state, by one query."""
+    columns = {"tried": F("_is_tried"), "vector": F("_has_vector"), "code": F("_error")}
+    groups = pictures.annotate(**columns).values_list(*columns).annotate(number=Count("pk")).order_by()
+    states: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
+    for is_tried, has_vector, code, number in groups:
+        if is_tried and not has_vector:
+            codes[code] += number
+        else:
+            states["ready" if is_tried else "pending"] += number
+    return {
+        "ready": states["ready"],
+        "pending": states["pending"],
+        "failed": codes.total(),
+        "codes": dict(sorted(codes.items(), key=lambda item: (-item[1], item[0]))),
+    }
+
+
+def count_states(holder: type[VisuallySimilarModel], using: str) -> StateCounts:
+    """Return how many pictures whose vectors stand on ``holder`` are in which state.
+
+    A product that lacks its companion row is pending.
+    """
+    counts = count_pictures(pictures_with_states(holder, get_encoder().name).using(using))
+    missing = missing_companions(holder, using)
+    if missing is not None:
+        counts["pending"] += missing.count()
+    return counts
+
+
+def last_embedded(holder: type[VisuallySimilarModel]) -> datetime | None:
+    """Return when a picture of ``holder`` was last embedded, as far as Django's default cache remembers.
+
+    No column says it: state is derived from what is there. ``None`` where the cache is another process's own, was
+    emptied, or nothing was embedded yet.
+    """
+    when: datetime | None = cache.get(last_embedded_key(holder))
+    return when
+
+
+def last_embedded_key(holder: type[VisuallySimilarModel]) -> str:
+    return f"similar_products.last_embedded.{holder._meta.label_lower}"

@@ -31,8 +31,7 @@ from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet
 
 from ..conf import get_settings
-from ..embedding.run import count_states, last_embedded
-from ..embedding.states import is_servable, pictures_of, state_of
+from ..embedding.states import count_states, is_servable, last_embedded, pictures_of, state_of
 from ..encoders import get_encoder
 from ..encoders.photo import embed_photo
 from ..query import similar_to

@@ -13,10 +13,10 @@ from django.db import DatabaseError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from similar_products import signals as post_save
+from similar_products import tasks
 from similar_products.admin import PictureStateInlineMixin, SimilarProductsAdminMixin, actions, uploads
 from similar_products.admin.showing import change_url as linked
-from similar_products.embedding.run import embed
+from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
 from similar_products.encoders.photo import _slots
 from similar_products.search.bands import Bands, write_bands
@@ -881,4 +881,4 @@ def test_check__inline_of_a_model_without_pictures():
 
 
 def test_actions__ask_what_a_save_asks():
-    assert actions.embed_or_enqueue is post_save.embed_or_enqueue
+    assert actions.embed_or_enqueue is tasks.embed_or_enqueue

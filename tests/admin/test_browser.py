@@ -8,7 +8,7 @@ from django.core.files.base import ContentFile
 
 from shop_demo.drawing import DrawnProduct
 from shop_demo.models import Category, Product
-from similar_products.embedding.run import embed
+from similar_products.embedding import embed
 from tests.accessibility import violations
 
 pytest_plugins = ("tests.browser",)

@@ -14,8 +14,8 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
 
-from similar_products.embedding import run as embedding_run
-from similar_products.embedding.run import embed
+from similar_products.embedding import embed
+from similar_products.embedding.writer import ROWS_PER_TRANSACTION
 from tests.drawn_pictures import picture_file
 from tests.embedding.test_run import Watched
 from tests.models import Shirt
@@ -169,4 +169,4 @@ def test_save__waits_for_no_inference(settings, monkeypatch):
     monkeypatch.setattr(Watched, "features", encode)
     assert embed(Shirt.objects.pending()).embedded == 3
     assert locked == [3]
-    assert embedding_run.ROWS_PER_TRANSACTION == 16
+    assert ROWS_PER_TRANSACTION == 16

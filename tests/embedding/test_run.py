@@ -9,10 +9,11 @@ from django.db import connection, connections, models
 from django.test.utils import isolate_apps
 from pgvector.django import VectorField
 
-from similar_products.embedding import hnsw, run
+from similar_products.embedding import embed, hnsw, rows, run, writer
+from similar_products.embedding.companions import create_companions
 from similar_products.embedding.hnsw import build_index, drop_index, has_index, index_after_load
 from similar_products.embedding.reconnecting import with_reconnect
-from similar_products.embedding.run import count_states, create_companions, embed
+from similar_products.embedding.states import count_states
 from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError
 from similar_products.models import VisuallySimilarModel
 from tests.drawn_pictures import picture_bytes, picture_file
@@ -366,15 +367,17 @@ def test_embed__row_deleted_meanwhile_is_not_written(watched, monkeypatch):
 
 def _after_encoding(monkeypatch, change) -> None:
     """Run ``change`` between the encoding of a batch and its writing, on the test's own connection."""
-    write = run._Writer.write
-    monkeypatch.setattr(run._Writer, "write", lambda self, results: (change(), write(self, results))[1])
+    write = writer.VectorWriter.write
+    monkeypatch.setattr(writer.VectorWriter, "write", lambda self, results: (change(), write(self, results))[1])
 
 
 def test_writer__takes_sixteen_rows_to_a_transaction(monkeypatch):
     add_shirts(40)
     chunks = []
-    update = run._Writer._update
-    monkeypatch.setattr(run._Writer, "_update", lambda self, chunk: chunks.append(len(chunk)) or update(self, chunk))
+    update = writer.VectorWriter._update
+    monkeypatch.setattr(
+        writer.VectorWriter, "_update", lambda self, chunk: chunks.append(len(chunk)) or update(self, chunk)
+    )
     assert embed(Shirt.objects.pending(), batch_size=40).embedded == 40
     assert chunks == [16, 16, 8]
 
@@ -426,15 +429,15 @@ def test_claim__row_given_back_is_taken_by_the_next_pass(watched, other_connecti
 
 def test_claim__row_finished_by_another_process_is_not_embedded_again(watched, monkeypatch):
     (row,) = add_shirts(1)
-    claim = run._Rows._claim_page
+    claim = rows.ClaimedRows._claim_page
 
     def late(self, queryset, page, wanted):
         keys = list(page.values_list("pk", flat=True))
         Shirt.objects.update(embedding_source=f"watched|{row.image}")  # between the page and the claim
-        monkeypatch.setattr(run._Rows, "_claim_page", claim)
+        monkeypatch.setattr(rows.ClaimedRows, "_claim_page", claim)
         return claim(self, queryset, Shirt.objects.filter(pk__in=keys), wanted)
 
-    monkeypatch.setattr(run._Rows, "_claim_page", late)
+    monkeypatch.setattr(rows.ClaimedRows, "_claim_page", late)
     assert embed(Shirt.objects.pending(), retry_delays=[]).done == 0
     assert watched.batches == []
 
@@ -449,7 +452,7 @@ def test_claim__is_given_back_after_success_and_failure(settings, monkeypatch):
     add_shirts(40)
     embed(Shirt.objects.pending(), limit=20)
     assert held_locks() == 0
-    monkeypatch.setattr(run._Writer, "write", lambda self, results: 1 / 0)
+    monkeypatch.setattr(writer.VectorWriter, "write", lambda self, results: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         embed(Shirt.objects.pending(), batch_size=4)
     assert held_locks() == 0
@@ -470,7 +473,7 @@ def terminate_own_backend() -> None:
 @pytest.mark.parametrize("place", ["_claim_page", "_release"])
 def test_embed__goes_on_after_the_connection_is_lost(monkeypatch, place):
     add_shirts(10)
-    original = getattr(run._Rows, place)
+    original = getattr(rows.ClaimedRows, place)
     lost = []
 
     def lose(self, *arguments):
@@ -479,7 +482,7 @@ def test_embed__goes_on_after_the_connection_is_lost(monkeypatch, place):
             terminate_own_backend()
         return original(self, *arguments)
 
-    monkeypatch.setattr(run._Rows, place, lose)
+    monkeypatch.setattr(rows.ClaimedRows, place, lose)
     assert embed(Shirt.objects.pending(), batch_size=4).embedded == 10
     assert Shirt.objects.ready().count() == 10
     assert len(lost) == 2
@@ -488,7 +491,7 @@ def test_embed__goes_on_after_the_connection_is_lost(monkeypatch, place):
 @pytest.mark.django_db(transaction=True)
 def test_embed__goes_on_after_the_connection_is_lost_while_writing(monkeypatch):
     add_shirts(10)
-    update, lost = run._Writer._update, []
+    update, lost = writer.VectorWriter._update, []
 
     def lose(self, chunk):
         if not lost:
@@ -496,7 +499,7 @@ def test_embed__goes_on_after_the_connection_is_lost_while_writing(monkeypatch):
             terminate_own_backend()
         return update(self, chunk)
 
-    monkeypatch.setattr(run._Writer, "_update", lose)
+    monkeypatch.setattr(writer.VectorWriter, "_update", lose)
     assert embed(Shirt.objects.pending(), batch_size=4).embedded == 10
 
 

@@ -1,6 +1,5 @@
 """Whatever happens in whatever order: no row is lost, and no wrong vector is served."""
 
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from similar_products.embedding import run as embedding_run
-from similar_products.embedding.run import embed
+from similar_products.embedding import embed
+from similar_products.embedding.rows import Row
+from similar_products.embedding.run import PictureEncoder
+from similar_products.embedding.writer import VectorWriter
 from similar_products.encoders import get_encoder
 from similar_products.pictures.gate import ImageRejected, load_stored_pixels
-from similar_products.search.placement import dimensions_of
+from similar_products.search.placement import get_placement
 from tests.drawn_pictures import picture_bytes
 from tests.models import Shirt
 from tests.profiles import often
@@ -131,20 +132,16 @@ class Shop(RuleBasedStateMachine):
     def a_worker_reads_and_encodes(self, size):
         encoder = get_encoder()
         rows = [
-            embedding_run._Row(*values)
+            Row(*values)
             for values in Shirt.objects.pending().order_by("pk").values_list("pk", "image", "embedding_source")[:size]
         ]
-        pictures = []
-        for row in rows:
-            future: Future = Future()
-            future.set_result(embedding_run._decode(self.storage, row, encoder.image_size))
-            pictures.append(future)
-        return encoder.name, embedding_run._encode(Shirt, encoder, dimensions_of(Shirt), rows, pictures)
+        worker = PictureEncoder(get_placement(Shirt), encoder, size)
+        return encoder.name, worker.encode([worker.decode(row) for row in rows])
 
     @rule(work=consumes(claimed))
     def a_worker_writes(self, work):
         name, results = work
-        embedding_run._Writer(Shirt, "default", name).write(results)
+        VectorWriter(get_placement(Shirt), "default", name).write(results)
 
     @rule(work=consumes(claimed))
     def a_worker_dies(self, work):

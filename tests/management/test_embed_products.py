@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from similar_products.embedding import hnsw
-from similar_products.embedding import run as embedding_run
 from similar_products.embedding.hnsw import drop_index, has_index
+from similar_products.embedding.writer import VectorWriter
 from tests.drawn_pictures import picture_file
 from tests.models import Lamp, Shirt, Vase, VaseLook
 
@@ -166,8 +166,8 @@ def test_embed_products__interrupted_keeps_what_is_written_and_exits_3(monkeypat
             raise KeyboardInterrupt
         return write(self, results)
 
-    write = embedding_run._Writer.write
-    monkeypatch.setattr(embedding_run._Writer, "write", interrupted)
+    write = VectorWriter.write
+    monkeypatch.setattr(VectorWriter, "write", interrupted)
     add_shirts(10)
     with pytest.raises(CommandError, match="Interrupted. What is embedded stays") as caught:
         run("tests.Shirt", batch_size=4)

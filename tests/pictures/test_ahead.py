@@ -47,3 +47,8 @@ def test_map_ahead__raises_what_the_function_raises_and_gives_up_the_rest():
         next(results)
     assert len(done) <= 6
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_map_ahead__a_single_item_is_computed_by_the_calling_thread():
+    assert list(map_ahead(lambda _: threading.current_thread(), [0], ahead=3)) == [threading.current_thread()]
+    assert list(map_ahead(lambda _: None, [], ahead=3)) == []

@@ -28,7 +28,7 @@ from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 import similar_products.pictures.fetch
-from similar_products.embedding.run import embed
+from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder, EncoderError, get_encoder
 from similar_products.encoders import photo as shared_photos
 from similar_products.pictures.decoder import ImageRejected

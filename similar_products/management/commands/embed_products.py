@@ -16,15 +16,11 @@ from django.db import connections, router
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ...embedding.companions import create_companions, missing_companions
 from ...embedding.hnsw import index_after_load
-from ...embedding.run import (
-    EmbedReport,
-    check_dimensions,
-    count_states,
-    create_companions,
-    embed,
-    missing_companions,
-)
+from ...embedding.run import check_dimensions, embed
+from ...embedding.states import count_states
+from ...embedding.writer import EmbedReport
 from ...encoders import EncoderError, get_encoder
 from ...models import VisuallySimilarModel, get_holders
 from ...query import SimilarQuerySet
