@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
 
-from similar_products.catalogue.calibration import apart
+from similar_products.catalogue.calibration import separate_bands
 from similar_products.catalogue.copies import mild_copies, random_crop
 from similar_products.encoders import get_encoder
 from similar_products.pictures.gate import load_pixels, load_stored_pixels
@@ -63,7 +63,7 @@ def test_calibrate__is_what_numpy_finds(output):
     np.fill_diagonal(similarities, -1)
     others = np.where(similarities < near, similarities, -1).max(axis=1)
     pairs = similarities[np.triu_indices(40, 1)]
-    expected, _ = apart(near, float(np.median(others[others > -1])), float(np.percentile(pairs, 99)))
+    expected, _ = separate_bands(near, float(np.median(others[others > -1])), float(np.percentile(pairs, 99)))
     entry = json.loads(output.read_text())[ENCODER]
     for name in ("near_duplicate", "very_similar", "similar"):
         assert entry[name] == pytest.approx(getattr(expected, name), abs=0.0011)
@@ -137,7 +137,7 @@ def test_calibrate__catalogue_of_one_picture_is_moved_apart_and_said(output):
     text = run(output=output)
     entry = json.loads(output.read_text())[ENCODER]
     assert entry["near_duplicate"] > entry["very_similar"] > entry["similar"]
-    assert "similar came to 1.000 and was set to " in text
+    assert "similar was measured as 1.000 and set to " in text
     assert "Every product has nothing but near-duplicates; very similar is halfway to similar.\n" in text
 
 
@@ -152,17 +152,17 @@ def test_calibrate__catalogue_of_one_picture_is_moved_apart_and_said(output):
         ((-1.0, -1.0, -1.0), (0.03, 0.02, 0.01), 3),
     ],
 )
-def test_apart__descends_and_says_what_gave_way(given, bands, notes):
-    found, said = apart(*given)
+def test_separate_bands__descends_and_says_what_gave_way(given, bands, notes):
+    found, said = separate_bands(*given)
     assert (found.near_duplicate, found.very_similar, found.similar) == pytest.approx(bands)
     assert len(said) == notes
 
 
-def test_apart__names_the_figure_that_gave_way():
-    (note,) = apart(0.92, 0.74, 0.8)[1]
+def test_separate_bands__names_the_figure_that_gave_way():
+    (note,) = separate_bands(0.92, 0.74, 0.8)[1]
     assert note == (
-        "similar came to 0.800 and was set to 0.730, so that the bands descend from 1 to 0; the catalogue is too small "
-        "or its products are too much alike for this figure."
+        "similar was measured as 0.800 and set to 0.730, so that the bands descend from 1 to 0; the catalogue is too "
+        "small or its products are too much alike for this figure."
     )
 
 

@@ -55,7 +55,7 @@ def test_cluster__learns_from_some_and_places_all(monkeypatch):
     done: list[int] = []
     found = cluster(catalogue_of(vectors), groups=2, seed=1, on_progress=done.append)
     assert done == [60, 60, 60, 1_024, 576]
-    assert sum(done) == clusters.work(1_600, 2)
+    assert sum(done) == clusters.count_steps(1_600, 2)
     assert [len(set(whose[found.labels == number])) for number in range(2)] == [1, 1]
 
 

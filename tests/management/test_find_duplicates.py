@@ -13,15 +13,9 @@ from django.db import models
 from django.db.models import QuerySet
 from PIL import Image, ImageDraw, ImageOps
 
-from similar_products.catalogue.duplicates import (
-    MIRRORED,
-    SAME_PICTURE,
-    find_duplicates,
-    keeper_order,
-    same_picture,
-    thumbnail_of,
-)
+from similar_products.catalogue.duplicates import find_duplicates, keeper_order
 from similar_products.catalogue.neighbours import read_catalogue
+from similar_products.catalogue.thumbnails import MIRRORED, SAME_PICTURE, same_picture, thumbnail_of
 from similar_products.management.commands.find_duplicates import default_criteria
 from similar_products.pictures.gate import load_pixels
 from tests.catalogues import ENCODER, along, at_angle

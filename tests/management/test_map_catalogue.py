@@ -17,9 +17,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import JSONObject
 from PIL import Image
 
-from similar_products.catalogue.maps import COLORS, REST_COLOR, color_groups, lay_out, render_map, snap_to_grid
+from similar_products.catalogue.labels import read_label_texts
+from similar_products.catalogue.map import COLORS, REST_COLOR, color_groups, lay_out, render_map, snap_to_grid
 from similar_products.catalogue.neighbours import CatalogueError
-from similar_products.catalogue.pictured import read_label_texts
 from similar_products.catalogue.sheets import placeholder, smaller
 from similar_products.management.commands import map_catalogue
 from tests.accessibility import violations
@@ -310,11 +310,11 @@ def test_bad_input__is_one_sentence_and_nothing_is_written(tmp_path, given, sent
 @pytest.mark.django_db
 def test_bad_input__field_and_missing_package(tmp_path, monkeypatch):
     add_shirts(3)
-    with pytest.raises(CommandError, match="tests.Shirt cannot be shown by 'colour': Cannot resolve ") as caught:
+    with pytest.raises(CommandError, match="'colour' is not a field of tests.Shirt: Cannot resolve ") as caught:
         run("--html", str(tmp_path / "m.html"), by="colour")
     assert caught.value.returncode == 2
     with pytest.raises(
-        CommandError, match="tests.Shirt cannot be shown by 'the colour': Column aliases cannot"
+        CommandError, match="'the colour' is not a field of tests.Shirt: Column aliases cannot"
     ) as caught:
         run("--html", str(tmp_path / "m.html"), by="the colour")
     assert caught.value.returncode == 2
@@ -359,7 +359,7 @@ def test_progress__on_a_terminal_says_how_long(tmp_path, monkeypatch):
 @pytest.fixture
 def map_page(page, tmp_path):
     """Return the page of a map of 5 by 4 products in two groups; the names of two are hostile."""
-    from similar_products.catalogue.maps import Point
+    from similar_products.catalogue.map import Point
     from similar_products.catalogue.sheets import Legend, webp
 
     def picture(number: int, side: int) -> bytes:

@@ -271,7 +271,7 @@ def test_bad_input__is_one_sentence_and_nothing_is_written(tmp_path, given, sent
 def test_bad_input__field_and_too_few(tmp_path):
     add_shirts(19)
     for by, reason in (("colour", "Cannot resolve"), ("the colour", "Column aliases cannot contain")):
-        with pytest.raises(CommandError, match=f"cannot be evaluated by '{by}': {reason}") as caught:
+        with pytest.raises(CommandError, match=f"'{by}' is not a field of tests.Shirt: {reason}") as caught:
             run(tmp_path / "p.svg", by=by)
         assert caught.value.returncode == 2
     with pytest.raises(CommandError) as caught:

@@ -11,7 +11,6 @@ from ...catalogue.evaluation import (
     Change,
     Coverage,
     IndexFigures,
-    Labels,
     NeighbourFigures,
     SelfFigures,
     count_coverage,
@@ -20,9 +19,9 @@ from ...catalogue.evaluation import (
     find_by_crops,
     find_by_pictures,
     measure_index,
-    read_labels,
     sample_of,
 )
+from ...catalogue.labels import Labels, read_labels
 from ...catalogue.neighbours import Catalogue
 from ...encoders import Encoder, EncoderError, TFHubEncoder, get_encoder
 from ...search.bands import get_bands

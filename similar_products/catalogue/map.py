@@ -4,7 +4,7 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from django.template.loader import render_to_string
@@ -127,13 +127,11 @@ class Point(NamedTuple):
 
 def render_map(title: str, points: Sequence[Point], shape: tuple[int, int], legend: Sequence[Legend]) -> str:
     """Return the page as HTML that holds all it shows; it asks no host for anything, and its policy forbids it to."""
-    products: list[dict[str, Any]] = [
+    products = [
         {
+            **point._asdict(),
             "name": plain(point.name),
             "label": plain(point.label),
-            "group": point.group,
-            "column": point.column,
-            "row": point.row,
             "small": base64.b64encode(point.small).decode(),
             "large": base64.b64encode(point.large).decode(),
         }
