@@ -5,7 +5,7 @@ so that a page of a catalogue of any size takes the time of its block.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from pgvector.django import CosineDistance
 
-from ..catalogue.labels import field_at_end, read_texts, read_values
+from ..catalogue.labels import collect_values, field_at_end, read_texts
 from ..conf import get_settings
 from ..embedding.hnsw import has_index
 from ..embedding.run import last_embedded
@@ -316,7 +316,5 @@ def _card(model_admin: Any, request: HttpRequest, product: Any, neighbour: Neigh
 def _categories(products: QuerySet[Any], path: str, keys: Iterable[Any]) -> tuple[dict[Any, set[Any]], dict[Any, str]]:
     """Return the values of the field at ``path`` by product, and the text to show for each value."""
     field_at_end(products.model, path)  # raises a sentence where there is none
-    values: dict[Any, set[Any]] = defaultdict(set)
-    for key, value in read_values(products, path, list(keys)):
-        values[key].add(value)
+    values = collect_values(products, path, list(keys))
     return values, read_texts(products, path, set().union(*values.values()))

@@ -16,16 +16,16 @@ from .copies import mild_copies
 from .neighbours import Catalogue, CatalogueError, Positions, Progress, Vectors, ignore_progress, nearest
 from .vectors import encode_rows
 
-FEWEST_PRODUCTS = 30
-"""Below it the percentiles are single products."""
+MIN_PRODUCTS = 30
+"""With fewer the percentiles are single products."""
 COPIES_FOUND = 95
 RANDOM_PAIRS_BELOW = 99
 CONSIDERED = 100
 """Neighbours among which the nearest that is no near-duplicate is looked for."""
-MOST_PAIRED = 2_000
-"""Products whose pairs are drawn: two million pairs, 16 MB."""
+MAX_PAIRED = 2_000
+"""Maximum number of products that are paired: two million pairs, 16 MB."""
 STEP = 0.01
-"""The least distance of two bands."""
+"""Minimum distance between two bands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def calibrate(
     copies were just encoded. Raises ``CatalogueError`` where the catalogue is too small or its pictures cannot be
     read, and ``EncoderError``.
     """
-    if len(queries) < FEWEST_PRODUCTS:
+    if len(queries) < MIN_PRODUCTS:
         raise CatalogueError(
-            f"{model._meta.label} has {len(queries)} products with a vector of the encoder {encoder.name} to calibrate "
-            f"on, and {FEWEST_PRODUCTS} are needed; run embed_products, or raise --sample."
+            f"{model._meta.label} has {len(queries)} products with a vector of the encoder {encoder.name}, and "
+            f"calibration needs at least {MIN_PRODUCTS}; run embed_products, or raise --sample."
         )
     copies = _similarities_of_copies(catalogue, encoder, model, queries, using, on_progress)
-    if len(copies) < FEWEST_PRODUCTS:
+    if len(copies) < MIN_PRODUCTS:
         raise CatalogueError(
             "The pictures of the catalogue can no longer be read; embed_products --verify says what is wrong with them."
         )
@@ -74,7 +74,9 @@ def calibrate(
     very_similar = float(np.median(neighbours)) if len(neighbours) else (near_duplicate + similar) / 2
     bands, notes = separate_bands(near_duplicate, very_similar, similar)
     if not len(neighbours):
-        notes.append("Every product has nothing but near-duplicates; very similar is halfway to similar.")
+        notes.append(
+            "All neighbours are near-duplicates; very similar was set halfway between near-duplicate and similar."
+        )
     return Calibration(bands, len(copies), len(neighbours), len(pairs), notes)
 
 
@@ -128,7 +130,7 @@ def _similarities_of_neighbours(catalogue: Catalogue, queries: Positions, near_d
 
 
 def _similarities_of_random_pairs(catalogue: Catalogue, queries: Positions) -> Vectors:
-    drawn = queries[np.linspace(0, len(queries) - 1, min(len(queries), MOST_PAIRED)).astype(int)]
+    drawn = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_PAIRED)).astype(int)]
     vectors = np.concatenate([catalogue.vectors[row : row + 1] for row in catalogue.starts[drawn].tolist()])
     similarities: Vectors = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     return similarities

@@ -50,7 +50,7 @@ class Clusters:
 
 
 def usual_number(products: int) -> int:
-    """Return the square root of half the number of products, a rule of thumb, and two at least."""
+    """Return the square root of half the number of products, a rule of thumb, but at least 2."""
     return max(round(math.sqrt(products / 2)), 2)
 
 
@@ -65,7 +65,7 @@ def cluster(catalogue: Catalogue, *, groups: int, seed: int, on_progress: Progre
     _, limits, convergence_warning = load_scikit_learn()
     count = len(catalogue.owners)
     if groups > count:
-        raise CatalogueError(f"{groups:,} groups are more than the {count:,} products; ask for fewer with --groups.")
+        raise CatalogueError(f"There are {count:,} products for {groups:,} groups; ask for fewer groups with --groups.")
     # One thread: several add up in an order of their own each time, and one seed would give other groups each time.
     with limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", convergence_warning)  # fewer pictures than groups: some stay empty

@@ -30,12 +30,12 @@ from .thumbnails import MIRRORED, SAME_PICTURE, SIDE, THUMBNAIL, same_picture, t
 SAME_FILE = "same file"
 NEAR_DUPLICATE = "near-duplicate"
 KINDS = (SAME_FILE, SAME_PICTURE, MIRRORED, NEAR_DUPLICATE)
-"""What a duplicate may be, the surest first: the same bytes; the same by its pixels, recompressed, of another
+"""What a duplicate may be, the most certain first: the same bytes; the same by its pixels, recompressed, of another
 size or with a border; the same with left and right exchanged; near by the encoder alone."""
 
 CANDIDATES = 10
-MOST_CANDIDATES = 640
-"""Neighbours of a picture that are looked at: ten, and four times as many as long as all of them are duplicates."""
+MAX_CANDIDATES = 640
+"""Neighbours of a picture that are compared: ten, then four times as many as long as all of them are duplicates."""
 
 
 class Duplicate(NamedTuple):
@@ -170,14 +170,14 @@ class _Links:
     def __init__(
         self, catalogue: Catalogue, firsts: Positions, thumbnails: NDArray[np.void], near_duplicate: float
     ) -> None:
-        self._distinct = catalogue if len(firsts) == len(catalogue.keys) else take_rows(catalogue, firsts)
+        self._distinct = take_rows(catalogue, firsts)
         self._firsts, self._thumbnails, self._near_duplicate = firsts, thumbnails, near_duplicate
         self._kind_of: dict[tuple[int, int], str] = {}
         self._links: dict[int, list[_Link]] = defaultdict(list)
 
     def find(self) -> dict[int, list[_Link]]:
         queries, k = np.arange(len(self._firsts)), CANDIDATES
-        while len(queries) and k <= MOST_CANDIDATES:
+        while len(queries) and k <= MAX_CANDIDATES:
             found = single(nearest_rows(self._distinct, k=k, queries=queries))
             queries = np.array([ranking.query for ranking in found if self._add(ranking) == k], np.int64)
             k *= 4

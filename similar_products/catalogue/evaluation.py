@@ -1,7 +1,8 @@
-"""How good the neighbours of a catalogue are: by labels that it has, or by finding again what is known to be there.
+"""The quality of a catalogue's neighbours: by the labels of its products, or by finding a known product again.
 
 Precision@k is the share of the k nearest that share a label with the product; R@1 that of the nearest alone; mAP the
-mean over products of the average precision of the whole ranking. Each product asks once and is left out of its answer.
+mean over products of the average precision of the whole ranking. Each product is a query once, left out of
+its own result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ from .neighbours import (
 from .vectors import encode_rows
 
 CROP_SHARE = 0.6
-"""Part of the area of a picture that must find it."""
+"""Share of the area of a picture in the crop that must find it."""
 SEED = 20_190_304
 TIE = 1e-6
 """Similarities this near are equal: of two products with one picture either may come first."""
@@ -59,7 +60,7 @@ class LabelFigures:
     """How the neighbours agree with labels.
 
     ``best_possible_precision`` is what a perfect ranking would have, less than 1 where a label has fewer than k other
-    products. ``without_label`` products take no part; those ``alone`` with their label do not ask.
+    products. ``without_label`` products are left out; those ``alone`` with their label are no queries.
     """
 
     precision: float
@@ -220,7 +221,7 @@ def evaluate(
 def find_by_pictures(catalogue: Catalogue, *, k: int, on_progress: Progress = ignore_progress) -> SelfFigures:
     """Return how often a picture finds its product by another of the product's pictures.
 
-    Every picture of a product that has several asks once; each product answers by its best picture.
+    Every picture of a product that has several is a query once; each product is found by its best picture.
     """
     owners = catalogue.owners_of_rows()
     queries = np.flatnonzero(np.diff(catalogue.starts)[owners] > 1)
@@ -254,7 +255,7 @@ def find_by_crops(
             vectors.append(found)
     if not asked:
         raise CatalogueError(
-            "Not one crop of a picture could be encoded; embed_products --verify says what is wrong with the files."
+            "No crop of a picture could be encoded; embed_products --verify says what is wrong with the files."
         )
     answers = single(nearest_to(catalogue, vectors, k=k))
     return _self_figures("crops", [_place(asked[answer.query], answer) for answer in answers])
@@ -265,7 +266,7 @@ def _crop(row: int, pixels: Pixels) -> list[bytes]:
 
 
 def _place(own: int, found: Ranking) -> int | None:
-    """Return how many products answer better than the own one; ``None`` where it is not among them."""
+    """Return how many products are nearer than the query's own; ``None`` where that is not among them."""
     here = np.flatnonzero(found.positions == own)
     return int((found.similarities > found.similarities[here[0]] + TIE).sum()) if len(here) else None
 
@@ -304,7 +305,7 @@ def encode_catalogue(
         raise CatalogueError(
             f"The encoder {encoder.name} could use the pictures of {len(second.owners)} products; two are needed."
         )
-    return (catalogue if len(rows) == len(catalogue.keys) else take_rows(catalogue, rows)), second
+    return take_rows(catalogue, rows), second
 
 
 def measure_index(

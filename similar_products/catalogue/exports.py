@@ -1,4 +1,4 @@
-"""The neighbours of every product as a file, for a database or a search cluster of somebody else's."""
+"""The neighbours of every product as a file, for another database or a search cluster."""
 
 import csv
 import io

@@ -31,10 +31,10 @@ LEAST_PRODUCTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What was found in parts of ``products`` products: means over the draws, and how far these are apart.
+    """What was found in parts of ``products`` products: means over the draws, and their spread.
 
     ``precision`` is precision@k, ``spread`` its standard deviation over the draws, ``best_possible`` what a perfect
-    ranking would have, ``recall_at_1`` precision@1; ``queries`` is how many products asked in all draws together.
+    ranking would have, ``recall_at_1`` precision@1; ``queries`` is the number of queries in all draws together.
     """
 
     products: int
@@ -72,10 +72,10 @@ def measure_growth(
     """Return what the neighbours among ``sizes`` labelled products are like, each size drawn ``draws`` times.
 
     A draw is one random order of the products; each size takes that many from its beginning, so the parts of a draw
-    lie in each other. In each part its products ask, ``sample`` of them at most, as in ``evaluate``: those that are
-    alone with their labels do not. The whole catalogue is taken once where all of it asks. ``on_progress`` is called
-    with the number of queries just answered; ``count_queries`` says how many there will be. Raises ``CatalogueError``
-    where nobody in a part has anybody to find.
+    contain each other. The queries are the products of a part, at most ``sample`` of them, as in ``evaluate`` without
+    those that are alone with their labels. The whole catalogue is drawn once where all its products are queries.
+    ``on_progress`` is called with the number of queries just answered; ``count_queries`` says how many there will be.
+    Raises ``CatalogueError`` where no query of a part shares a label with another product.
     """
     random = np.random.default_rng(seed)
     scores: dict[int, list[NDArray[np.float64]]] = {size: [] for size in sizes}
@@ -114,7 +114,7 @@ def _part(catalogue: Catalogue, labels: Labels, chosen: Positions) -> tuple[Cata
 def _scores(
     catalogue: Catalogue, labels: Labels, queries: Positions, k: int, on_progress: Progress
 ) -> NDArray[np.float64]:
-    """Return ``score`` of each that asked and is not alone with its labels: ``[asked, 4]``."""
+    """Return ``score`` of each query that is not alone with its labels: ``[n, 4]``."""
     products = len(catalogue.owners)
     found = [
         one
@@ -123,7 +123,7 @@ def _scores(
     ]
     if not found:
         raise CatalogueError(
-            f"In a part of {products:,} products no two that were asked share a label; take larger --sizes."
+            f"In a part of {products:,} products no query shares a label with another product; choose larger --sizes."
         )
     return np.array(found)
 

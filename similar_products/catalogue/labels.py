@@ -65,9 +65,7 @@ def read_label_texts(products: QuerySet[Any], path: str, keys: Sequence[Any]) ->
 
     Of several values it is the first in alphabetical order. Raises ``CatalogueError`` where the path leads nowhere.
     """
-    values_of: dict[Any, set[Hashable]] = defaultdict(set)
-    for key, value in read_values(products, path, keys):
-        values_of[key].add(value)
+    values_of = collect_values(products, path, keys)
     text_of = read_texts(products, path, set().union(*values_of.values()))
     return {key: min(filter(None, map(text_of.__getitem__, values_of[key])), default="") for key in keys}
 
@@ -89,6 +87,14 @@ def read_values(
             raise CatalogueError(f"{path!r} is not a field of {products.model._meta.label}: {error}") from error
         for key, value in rows.iterator(chunk_size=ROWS_PER_FETCH) if keys is None else rows:
             yield from ((key, entry) for entry in _entries(value))
+
+
+def collect_values(products: QuerySet[Any], path: str, keys: Sequence[Any]) -> dict[Any, set[Hashable]]:
+    """Return what ``read_values`` yields by the key of the product, an empty set where that is nothing."""
+    values_of: dict[Any, set[Hashable]] = defaultdict(set)
+    for key, value in read_values(products, path, keys):
+        values_of[key].add(value)
+    return values_of
 
 
 def _entries(value: Any) -> Iterator[Hashable]:

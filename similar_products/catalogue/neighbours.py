@@ -34,13 +34,13 @@ ROWS_PER_BLOCK = 1_024
 QUERIES_PER_BLOCK = 1_024
 """Compared at once: 5 MB of vectors of 1280 dimensions on either side, and a million similarities."""
 RANKING_BYTES = 64 * 1024 * 1024
-"""What ``rankings`` may hold: 1,600 whole rankings of 5,000 products, 80 of 100,000."""
-MOST_RANKINGS = 1_024
+"""Maximum memory of ``rankings``: 1,600 whole rankings of 5,000 products, 80 of 100,000."""
+MAX_RANKINGS = 1_024
 GRAIN = 1_000_000
-"""Similarities count in millionths: the sums of float32 differ by tenths of that from block to block, and two
+"""Similarities are compared in millionths: sums of float32 differ by tenths of that from block to block, and two
 products with the same picture must tie."""
 EXCLUDED = 4 * GRAIN
-"""In place of a distance, which is 2 at most."""
+"""Stands for the distance of what may not be found; a real one is at most 2."""
 POSITION_BITS = 32
 
 
@@ -123,9 +123,9 @@ class Catalogue:
 
 
 def catalogue_of(vectors: ReadableVectors, *, owners: Keys | None = None) -> Catalogue:
-    """Return the catalogue of unit vectors that are at hand, float32 ``[rows, dimensions]``.
+    """Return the catalogue of unit vectors, float32 ``[rows, dimensions]``.
 
-    ``owners`` says whose each row is, equal ones side by side; without it each row is a product of its own.
+    ``owners`` names the owner of each row, equal ones side by side; without it each row is a product of its own.
     Raises ``ValueError`` where an owner's rows are scattered or their number is not that of the vectors.
     """
     keys = np.arange(len(vectors))
@@ -184,7 +184,7 @@ def _pages(rows: QuerySet[Any, Any], using: str) -> Iterator[list[Sequence[Any]]
     except EmptyResultSet:  # Django knows that there is nothing
         return
     converters = compiler.get_converters([column for column, _, _ in compiler.select])
-    converters.pop(2, None)  # the vector's makes a list of 1280 floats of it
+    converters.pop(2, None)  # the vector's would make a list of 1280 floats
     with connection.wrap_database_errors, transaction.atomic(using=using):
         raw: Any = connection.connection
         whole = psycopg.ClientCursor(raw).mogrify(statement, parameters)
@@ -212,7 +212,12 @@ def _catalogue(vectors: ReadableVectors, keys: Keys, owners: Keys) -> Catalogue:
 
 
 def take_rows(catalogue: Catalogue, rows: Positions) -> Catalogue:
-    """Return the catalogue of the rows at the ascending positions ``rows``, copied into a file of its own."""
+    """Return the catalogue of the rows at the ascending positions ``rows``, copied into a file of its own.
+
+    It is ``catalogue`` itself where these are all rows.
+    """
+    if len(rows) == len(catalogue.keys):
+        return catalogue
     vectors = VectorFile()
     for block in split(rows, ROWS_PER_BLOCK):
         vectors.append(_read(catalogue.vectors, np.stack([block, block + 1], axis=1)))
@@ -225,7 +230,7 @@ def with_vectors(catalogue: Catalogue, rows: Positions, vectors: ReadableVectors
 
 
 def similarity(catalogue: Catalogue, query: int, other: int) -> float:
-    """Return how like the product at the position ``query`` finds the one at ``other``, as ``nearest`` does."""
+    """Return the similarity of two products at these positions, as ``nearest`` does when ``query`` is the query."""
     asking, answering = (_read(catalogue.vectors, catalogue.rows_of(np.array([one]))) for one in (query, other))
     return float((answering @ _unit(asking.sum(axis=0, keepdims=True))[0]).max())
 
@@ -272,8 +277,8 @@ def nearest(
 ) -> Iterator[Neighbours]:
     """Yield the k nearest other products of each product, or of those at the positions ``queries``.
 
-    As in ``similar_to`` the mean of a product's pictures asks, and the best picture of another answers.
-    ``answers``: bool ``[products]``, who may answer; all without it. ``on_progress`` is called with the number of
+    As in ``similar_to`` the mean of a product's pictures is compared with the best picture of each other product.
+    ``answers``: bool ``[products]``, which may be found; all without it. ``on_progress`` is called with the number of
     queries just answered.
     """
     wanted = np.arange(len(catalogue.owners)) if queries is None else queries
@@ -293,7 +298,7 @@ def nearest_rows(
     """Yield the k nearest other rows of each row: pictures of pictures, where a product has several.
 
     ``exclude_own`` leaves out the other pictures of the same product; the row itself is always out. With
-    ``per_product`` each product answers once, by its best picture, and positions are those of products.
+    ``per_product`` each product is found once, by its best picture, and positions are those of products.
     """
     every_row = np.arange(len(catalogue.keys) + 1)
     owners = catalogue.owners_of_rows()
@@ -324,7 +329,7 @@ def rankings(
     """Yield all other products of each product, nearest first, holding ``RANKING_BYTES`` of them at a time."""
     count = len(catalogue.owners)
     wanted = np.arange(count) if queries is None else queries
-    per_block = min(max(RANKING_BYTES // (8 * max(count, 1)), 1), MOST_RANKINGS)
+    per_block = min(max(RANKING_BYTES // (8 * max(count, 1)), 1), MAX_RANKINGS)
     for block in _product_queries(catalogue, wanted, per_block):
         codes = np.empty((len(block.queries), count), np.int64)
         for first, part in _codes(catalogue, block, catalogue.starts):

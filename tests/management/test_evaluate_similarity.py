@@ -302,7 +302,7 @@ def test_self__pictures_that_cannot_be_read_do_not_count():
 def test_self__without_any_readable_picture_says_so(wardrobe):
     for shirt in wardrobe:
         default_storage.delete(shirt.image.name)
-    with pytest.raises(CommandError, match="Not one crop of a picture could be encoded") as caught:
+    with pytest.raises(CommandError, match="No crop of a picture could be encoded") as caught:
         run("tests.Shirt", "--self")
     assert caught.value.returncode == 2
 
