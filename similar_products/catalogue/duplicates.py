@@ -9,9 +9,9 @@ its similarity reaches the near-duplicate band.
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from django.core.files.storage import Storage
@@ -45,9 +45,9 @@ class Duplicate(NamedTuple):
     ``similarity`` the cosine of their vectors in -1..1.
     """
 
-    product: Any
-    row: Any
-    keeper_row: Any
+    product: Hashable
+    row: Hashable
+    keeper_row: Hashable
     kind: str
     similarity: float
 
@@ -56,16 +56,16 @@ class Duplicate(NamedTuple):
 class DuplicateGroup:
     """A product to keep, and those that show its picture."""
 
-    keeper: Any
+    keeper: Hashable
     duplicates: list[Duplicate]
 
 
 def find_duplicates(
     catalogue: Catalogue,
-    products: QuerySet[Any],
+    products: QuerySet[Model],
     *,
     near_duplicate: float,
-    order: Sequence[Any],
+    order: Sequence[Hashable],
     using: str,
     on_progress: Progress = ignore_progress,
 ) -> list[DuplicateGroup]:
@@ -86,7 +86,7 @@ def find_duplicates(
     return _grouped(catalogue, file_of, links, order)
 
 
-def keeper_order(products: QuerySet[Any], criteria: Sequence[str | tuple[str, Any]]) -> list[Any]:
+def keeper_order(products: QuerySet[Model], criteria: Sequence[str | tuple[str, object]]) -> list[Hashable]:
     """Return the keys of ``products``, the preferred one first; of equal ones the lower key.
 
     A criterion is the path of a field, ascending, or descending with ``-`` before it; ``"pictures"`` for the products
@@ -200,7 +200,7 @@ class _Links:
 
 
 def _grouped(
-    catalogue: Catalogue, file_of: Positions, links: dict[int, list[_Link]], order: Sequence[Any]
+    catalogue: Catalogue, file_of: Positions, links: dict[int, list[_Link]], order: Sequence[Hashable]
 ) -> list[DuplicateGroup]:
     owners, keys, starts = catalogue.owners.tolist(), catalogue.keys.tolist(), catalogue.starts.tolist()
     owner_of, files = catalogue.owners_of_rows().tolist(), file_of.tolist()

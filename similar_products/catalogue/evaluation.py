@@ -7,7 +7,6 @@ its own result.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from django.db.models import Count, Model, QuerySet
@@ -108,7 +107,7 @@ class Change:
     lists: float
 
 
-def count_coverage(products: QuerySet[Any], catalogue: Catalogue, *, using: str) -> Coverage:
+def count_coverage(products: QuerySet[Model], catalogue: Catalogue, *, using: str) -> Coverage:
     """Return how many pictures of ``products`` the encoder in the settings has dealt with, and how."""
     pictures = pictures_with_states(products.model, get_encoder().name).using(using)
     counts = pictures.filter(pk__in=products.order_by().values("pk")).aggregate(
@@ -309,7 +308,7 @@ def encode_catalogue(
 
 
 def measure_index(
-    products: QuerySet[Any],
+    products: QuerySet[Model],
     catalogue: Catalogue,
     *,
     k: int,

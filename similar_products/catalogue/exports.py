@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,8 @@ class SimilarPair(NamedTuple):
     """Cosine similarity in 0..1 to four decimals, the key of a product, and that of one that is similar to it."""
 
     similarity: float
-    master: Any
-    similar: Any
+    master: Hashable
+    similar: Hashable
 
 
 def similar_pairs(
@@ -112,7 +112,7 @@ def write_parquet(blocks: Iterable[Sequence[SimilarPair]], keys: Keys, path: Pat
     schema = arrow.schema(list(zip(FIELDS, (arrow.float64(), key_type, key_type), strict=True)))
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         for block in blocks:
-            rows: Iterable[tuple[Any, ...]] = block
+            rows: Iterable[tuple[object, ...]] = block
             if not is_number:
                 rows = ((similarity, str(master), str(similar)) for similarity, master, similar in block)
             columns = list(zip(*rows, strict=True)) or [()] * len(FIELDS)

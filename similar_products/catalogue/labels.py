@@ -1,7 +1,7 @@
 """Labels of products: the values at the path of a field, as what products share and as a person reads them."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Labels:
         return shared
 
 
-def read_labels(products: QuerySet[Any], path: str, catalogue: Catalogue) -> Labels:
+def read_labels(products: QuerySet[Model], path: str, catalogue: Catalogue) -> Labels:
     """Return the values of ``read_values`` from each product of the catalogue, in one query.
 
     Raises ``CatalogueError`` where the path leads nowhere, or no two products share a label.
@@ -60,7 +60,7 @@ def read_labels(products: QuerySet[Any], path: str, catalogue: Catalogue) -> Lab
     return Labels(positions, pairs[:, 1], starts.astype(np.int64))
 
 
-def read_label_texts(products: QuerySet[Any], path: str, keys: Sequence[Any]) -> dict[Any, str]:
+def read_label_texts(products: QuerySet[Model], path: str, keys: Sequence[Hashable]) -> dict[Hashable, str]:
     """Return the value of ``read_values`` from each product as a person reads it, by key; '' for none.
 
     Of several values it is the first in alphabetical order. Raises ``CatalogueError`` where the path leads nowhere.
@@ -71,8 +71,8 @@ def read_label_texts(products: QuerySet[Any], path: str, keys: Sequence[Any]) ->
 
 
 def read_values(
-    products: QuerySet[Any], path: str, keys: Sequence[Any] | None = None
-) -> Iterator[tuple[Any, Hashable]]:
+    products: QuerySet[Model], path: str, keys: Sequence[Hashable] | None = None
+) -> Iterator[tuple[Hashable, Hashable]]:
     """Yield the key of a product and what the path leads to from it: of all ``products``, or those of ``keys``.
 
     Of a relation these are the keys of what is related. Null and empty text are no value; a relation to many rows and
@@ -89,15 +89,15 @@ def read_values(
             yield from ((key, entry) for entry in _entries(value))
 
 
-def collect_values(products: QuerySet[Any], path: str, keys: Sequence[Any]) -> dict[Any, set[Hashable]]:
+def collect_values(products: QuerySet[Model], path: str, keys: Sequence[Hashable]) -> dict[Hashable, set[Hashable]]:
     """Return what ``read_values`` yields by the key of the product, an empty set where that is nothing."""
-    values_of: dict[Any, set[Hashable]] = defaultdict(set)
+    values_of: dict[Hashable, set[Hashable]] = defaultdict(set)
     for key, value in read_values(products, path, keys):
         values_of[key].add(value)
     return values_of
 
 
-def _entries(value: Any) -> Iterator[Hashable]:
+def _entries(value: object) -> Iterator[Hashable]:
     if isinstance(value, list | tuple | set):
         for entry in value:
             yield from _entries(entry)
@@ -105,13 +105,13 @@ def _entries(value: Any) -> Iterator[Hashable]:
         yield value if isinstance(value, Hashable) else str(value)  # JSON
 
 
-def read_texts(products: QuerySet[Any], path: str, values: Iterable[Hashable]) -> dict[Hashable, str]:
+def read_texts(products: QuerySet[Model], path: str, values: Iterable[Hashable]) -> dict[Hashable, str]:
     """Return how a person reads each of ``values`` that ``read_values`` found at this path.
 
     That is the text of the related object, the name of a choice, or the value itself.
     """
     related = _related_model(products.model, path)
-    names: dict[Any, Any]
+    names: Mapping[Hashable, object]
     if related:
         names = read_products(related._base_manager.using(products.db), sorted(values, key=str))
     else:

@@ -138,7 +138,7 @@ def catalogue_of(vectors: ReadableVectors, *, owners: Keys | None = None) -> Cat
     return catalogue
 
 
-def current_rows(products: QuerySet[Any], encoder_name: str, using: str) -> QuerySet[Model]:
+def current_rows(products: QuerySet[Model], encoder_name: str, using: str) -> QuerySet[Model]:
     """Return the rows that have a vector of the encoder, made from the present picture of one of ``products``.
 
     Ordered by the product's key and their own. Raises ``TypeError`` or ``FieldDoesNotExist`` where the model has no
@@ -156,7 +156,7 @@ def current_rows(products: QuerySet[Any], encoder_name: str, using: str) -> Quer
 
 
 def read_catalogue(
-    products: QuerySet[Any], *, encoder_name: str, using: str, on_progress: Progress = ignore_progress
+    products: QuerySet[Model], *, encoder_name: str, using: str, on_progress: Progress = ignore_progress
 ) -> Catalogue:
     """Return the current vectors that the encoder made of ``products``, copied into a temporary file.
 

@@ -1,7 +1,7 @@
 """The products of a catalogue as a person sees them: keys, rows, and their pictures through the gate."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TypeVar
 
 from django.core.files.storage import Storage
 from django.db.models import Model, QuerySet
@@ -20,14 +20,14 @@ KEYS_PER_QUERY = 1_000
 PICTURES_AHEAD = 64
 
 
-def ready_keys(products: QuerySet[Any], *, using: str) -> list[Any]:
+def ready_keys(products: QuerySet[Model], *, using: str) -> list[Hashable]:
     """Return the keys of those of ``products`` that have a current vector of the encoder in the settings, ascending."""
     owner = get_placement(products.model).owner
     rows = current_rows(products, get_encoder().name, using).order_by(owner)
     return list(rows.values_list(owner, flat=True).distinct())
 
 
-def read_products(products: QuerySet[ModelT], keys: Sequence[Any]) -> dict[Any, ModelT]:
+def read_products(products: QuerySet[ModelT], keys: Sequence[Hashable]) -> dict[Hashable, ModelT]:
     """Return the products of these keys by key, without those that are gone meanwhile."""
     return {product.pk: product for page in pages(keys) for product in products.filter(pk__in=page)}
 
