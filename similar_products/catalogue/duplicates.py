@@ -83,7 +83,7 @@ def find_duplicates(
         digests = _read_pictures(catalogue, products.model, thumbnails, using, on_progress)
         firsts, file_of = _distinct(digests, len(catalogue.keys))
         links = _Links(catalogue, firsts, thumbnails, near_duplicate).find()
-    return _grouped(catalogue, file_of, links, order)
+    return _group(catalogue, file_of, links, order)
 
 
 def keeper_order(products: QuerySet[Model], criteria: Sequence[str | tuple[str, object]]) -> list[Hashable]:
@@ -199,9 +199,10 @@ class _Links:
         return found
 
 
-def _grouped(
+def _group(
     catalogue: Catalogue, file_of: Positions, links: dict[int, list[_Link]], order: Sequence[Hashable]
 ) -> list[DuplicateGroup]:
+    """Return each keeper of ``order`` with the products, not yet in a group, that show one of its files."""
     owners, keys, starts = catalogue.owners.tolist(), catalogue.keys.tolist(), catalogue.starts.tolist()
     owner_of, files = catalogue.owners_of_rows().tolist(), file_of.tolist()
     position_of = {owner: position for position, owner in enumerate(owners)}
@@ -221,9 +222,9 @@ def _grouped(
                     other = owner_of[other_row]
                     if other == keeper or other in taken:
                         continue
-                    one = Duplicate(owners[other], keys[other_row], keys[row], link.kind, link.similarity)
-                    if other not in best or _closeness(one) < _closeness(best[other]):
-                        best[other] = one
+                    duplicate = Duplicate(owners[other], keys[other_row], keys[row], link.kind, link.similarity)
+                    if other not in best or _closeness(duplicate) < _closeness(best[other]):
+                        best[other] = duplicate
         if best:
             taken |= {keeper, *best}
             groups.append(DuplicateGroup(key, sorted(best.values(), key=_closeness)))

@@ -105,10 +105,9 @@ def _part(catalogue: Catalogue, labels: Labels, chosen: Positions) -> tuple[Cata
     is_in = np.zeros(len(catalogue.owners), bool)
     is_in[labels.positions[chosen]] = True
     part = take_rows(catalogue, np.flatnonzero(is_in[catalogue.owners_of_rows()]))
-    ends = np.append(labels.starts[1:], len(labels.codes))
-    codes = [labels.codes[labels.starts[place] : ends[place]] for place in chosen]
-    lengths = np.array([len(one) for one in codes])
-    return part, Labels(np.arange(len(chosen)), np.concatenate(codes), np.cumsum(lengths) - lengths)
+    codes = [labels.codes[labels.starts[place] : labels.starts[place + 1]] for place in chosen]
+    starts = np.cumsum([0, *map(len, codes)])
+    return part, Labels(np.arange(len(chosen)), np.concatenate(codes), starts)
 
 
 def _scores(

@@ -22,7 +22,7 @@ class Labels:
     """The labels of the products of a catalogue, any number to each.
 
     ``positions``: int64 ``[labelled]``, ascending; ``codes``: int64, the labels of one after the other; ``starts``:
-    int64 ``[labelled]``, where each one's begin in ``codes``.
+    int64 ``[labelled + 1]``, where each one's begin in ``codes``, and the number of codes.
     """
 
     positions: Positions
@@ -32,11 +32,11 @@ class Labels:
     def shared_with(self, product: int, products: int) -> NDArray[np.bool_]:
         """Return bool ``[products]``: who has a label of the product at this position."""
         place = int(np.searchsorted(self.positions, product))
-        own = self.codes[self.starts[place] : self.starts[place + 1] if place + 1 < len(self.starts) else None]
+        own = self.codes[self.starts[place] : self.starts[place + 1]]
         marks = np.zeros(int(self.codes.max()) + 1, bool)
         marks[own] = True
         shared = np.zeros(products, bool)
-        shared[self.positions] = np.logical_or.reduceat(marks[self.codes], self.starts)
+        shared[self.positions] = np.logical_or.reduceat(marks[self.codes], self.starts[:-1])
         return shared
 
 
@@ -57,7 +57,7 @@ def read_labels(products: QuerySet[Model], path: str, catalogue: Catalogue) -> L
     if len(np.unique(pairs[:, 1])) == len(pairs):
         raise CatalogueError(f"No two products of {label} share a value in {path!r}; name a field that they share.")
     positions, starts = np.unique(pairs[:, 0], return_index=True)
-    return Labels(positions, pairs[:, 1], starts.astype(np.int64))
+    return Labels(positions, pairs[:, 1], np.append(starts, len(pairs)).astype(np.int64))
 
 
 def read_label_texts(products: QuerySet[Model], path: str, keys: Sequence[Hashable]) -> dict[Hashable, str]:

@@ -7,7 +7,7 @@ from similar_products.catalogue.evaluation import sample_of, score
 from similar_products.catalogue.labels import Labels
 from similar_products.catalogue.neighbours import Ranking
 
-LABELS = Labels(np.arange(5), np.array([0, 0, 1, 0, 2]), np.arange(5))
+LABELS = Labels(np.arange(5), np.array([0, 0, 1, 0, 2]), np.arange(6))
 """Five products: three share a label, two are alone with theirs."""
 
 
