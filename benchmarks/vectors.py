@@ -39,7 +39,7 @@ def crop_vectors(folders: list[Path], count: int) -> NDArray[np.float32]:
 
 def picture_vectors(pictures: list[bytes]) -> NDArray[np.float32]:
     """Return the vectors of picture files, float32 ``[pictures, dimensions]``; NaN where one cannot be used."""
-    from similar_products.catalogue.encoding import encode_pictures
+    from similar_products.catalogue.vectors import encode_pictures
     from similar_products.encoders import get_encoder
     from similar_products.pictures.gate import load_pixels
 

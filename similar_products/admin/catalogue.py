@@ -5,7 +5,7 @@ so that a page of a catalogue of any size takes the time of its block.
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ import psycopg
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.core.paginator import Page, Paginator
-from django.db import OperationalError, connections, models, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.models import Count, F, OuterRef, QuerySet, Value
-from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import JSONObject
 from django.db.models.lookups import IsNull
 from django.http import HttpRequest
 from django.utils.translation import gettext
 from pgvector.django import CosineDistance
 
+from ..catalogue.labels import collect_values, field_at_end, read_texts
 from ..conf import get_settings
 from ..embedding.hnsw import has_index
 from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
@@ -308,30 +308,8 @@ def _card(model_admin: Any, request: HttpRequest, product: Any, neighbour: Neigh
     return card
 
 
-def category_field(model: type[models.Model], path: str) -> Any:
-    """Return the last field of a path over relations; raise ``FieldDoesNotExist`` where there is none."""
-    current: Any = model
-    found: Any = None
-    for name in path.split(LOOKUP_SEP):
-        if current is None:
-            raise FieldDoesNotExist(f"{found} is no relation.")
-        found = current._meta.get_field(name)
-        current = found.related_model
-    return found
-
-
 def _categories(products: QuerySet[Any], path: str, keys: Iterable[Any]) -> tuple[dict[Any, set[Any]], dict[Any, str]]:
     """Return the values of the field at ``path`` by product, and the text to show for each value."""
-    last = category_field(products.model, path)
-    values: dict[Any, set[Any]] = defaultdict(set)
-    # By the key of what is related, whatever field the relation points to.
-    column = f"{path}{LOOKUP_SEP}pk" if last.is_relation else path
-    for key, value in products.order_by().filter(pk__in=list(keys)).values_list("pk", column):
-        if value not in (None, ""):
-            values[key].add(value)
-    everything = set().union(*values.values())
-    if last.is_relation:
-        related = last.related_model._base_manager.using(products.db).in_bulk(list(everything))
-        return values, {value: str(related.get(value, value)) for value in everything}
-    choices = dict(getattr(last, "flatchoices", None) or ())
-    return values, {value: str(choices.get(value, value)) for value in everything}
+    field_at_end(products.model, path)  # raises a sentence where there is none
+    values = collect_values(products, path, list(keys))
+    return values, read_texts(products, path, set().union(*values.values()))

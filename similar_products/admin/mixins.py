@@ -16,6 +16,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from ..catalogue.labels import field_at_end
 from ..embedding.companions import get_pictures
 from ..embedding.states import pictures_of
 from ..pictures.gate import ImageRejected
@@ -207,7 +208,7 @@ def _check(model_admin: SimilarProductsAdminMixin) -> list[checks.CheckMessage]:
         return messages_of_model
     name = type(model_admin).__name__
     try:
-        catalogue.category_field(model_admin.model, model_admin.similar_products_category)
+        field_at_end(model_admin.model, model_admin.similar_products_category)
     except FieldDoesNotExist as error:
         return [
             checks.Error(

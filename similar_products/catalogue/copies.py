@@ -1,4 +1,4 @@
-"""A picture as copies of it look elsewhere in a catalogue: saved again, made smaller, trimmed, brightened.
+"""Altered copies of a picture as they occur in catalogues: recompressed, smaller, trimmed, brightened, cropped.
 
 They are made of pixels that have passed the gate, and become bytes that pass it again.
 """
@@ -28,10 +28,10 @@ def mild_copies(pixels: Pixels) -> dict[str, bytes]:
     side, margin = image.width, round(image.width * TRIMMED)
     brighter = np.rint(255 * (pixels / np.float32(255)) ** GAMMA).astype(np.uint8)
     return {
-        "recompressed": _file(image, "JPEG", quality=JPEG_QUALITY),
-        "halved": _file(image.resize((max(side // 2, 1),) * 2, Image.Resampling.LANCZOS), "PNG", compress_level=1),
-        "trimmed": _file(image.crop((margin, margin, side - margin, side - margin)), "PNG", compress_level=1),
-        "brightened": _file(Image.fromarray(brighter), "PNG", compress_level=1),
+        "recompressed": file_of(image, "JPEG", quality=JPEG_QUALITY),
+        "halved": file_of(image.resize((max(side // 2, 1),) * 2, Image.Resampling.LANCZOS), "PNG", compress_level=1),
+        "trimmed": file_of(image.crop((margin, margin, side - margin, side - margin)), "PNG", compress_level=1),
+        "brightened": file_of(Image.fromarray(brighter), "PNG", compress_level=1),
     }
 
 
@@ -43,10 +43,11 @@ def random_crop(pixels: Pixels, share: float, random: np.random.Generator) -> by
     side = len(pixels)
     cut = max(round(side * share**0.5), 1)
     top, left = (random.random(2) * (side - cut + 1)).astype(int)
-    return _file(Image.fromarray(pixels[top : top + cut, left : left + cut]), "PNG", compress_level=1)
+    return file_of(Image.fromarray(pixels[top : top + cut, left : left + cut]), "PNG", compress_level=1)
 
 
-def _file(image: Image.Image, kind: str, **options: int) -> bytes:
+def file_of(image: Image.Image, kind: str, **options: int) -> bytes:
+    """Return the image as a file of this kind, with Pillow's options for it."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -1,16 +1,16 @@
-"""The neighbours of every product as a file, for a database or a search cluster of somebody else's."""
+"""The neighbours of every product as a file, for another database or a search cluster."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .neighbours import Catalogue, CatalogueError, Positions, nearest
+from .neighbours import Catalogue, CatalogueError, Keys, Positions, Progress, ignore_progress, nearest, single
 
 FIELDS = ("similarity", "master_pi", "similar_pi")
 """The names of the 2019 original, whose JSON went into a database or a search cluster as it was."""
@@ -22,8 +22,8 @@ class SimilarPair(NamedTuple):
     """Cosine similarity in 0..1 to four decimals, the key of a product, and that of one that is similar to it."""
 
     similarity: float
-    master: Any
-    similar: Any
+    master: Hashable
+    similar: Hashable
 
 
 def similar_pairs(
@@ -33,7 +33,7 @@ def similar_pairs(
     queries: Positions | None = None,
     answers: NDArray[np.bool_] | None = None,
     min_similarity: float = 0.0,
-    on_progress: Callable[[int], object] | None = None,
+    on_progress: Progress = ignore_progress,
 ) -> Iterator[list[SimilarPair]]:
     """Yield, a block of products at a time, each product with its k nearest others, nearest first.
 
@@ -44,19 +44,17 @@ def similar_pairs(
     owners = catalogue.owners.tolist()
     k = min(k, max(len(owners) - 1, 1))
     for block in nearest(catalogue, k=k, queries=queries, answers=answers, on_progress=on_progress):
-        # What points the other way is not alike at all, and no less; rounded first, as float32 has 0.5 for 0.50000001.
-        similarities = np.maximum(np.round(block.similarities.astype(np.float64), 6), 0)
-        with np.errstate(invalid="ignore"):
-            is_kept = (block.positions >= 0) & (similarities >= min_similarity)
-        pairs = zip(*np.nonzero(is_kept), strict=True)
         yield [
-            SimilarPair(
-                round(float(similarities[row, column]), DECIMALS),
-                owners[block.queries[row]],
-                owners[block.positions[row, column]],
-            )
-            for row, column in pairs
+            SimilarPair(round(similarity, DECIMALS), owners[found.query], owners[position])
+            for found in single([block])
+            for position, similarity in zip(found.positions, map(_share, found.similarities.tolist()), strict=True)
+            if similarity >= min_similarity
         ]
+
+
+def _share(similarity: float) -> float:
+    # What points the other way is not alike at all, and no less. float32 has 0.50000001 for 0.5.
+    return max(round(similarity, 6), 0.0)
 
 
 def json_lines(blocks: Iterable[Sequence[SimilarPair]]) -> Iterator[str]:
@@ -102,7 +100,7 @@ def load_parquet() -> Any:
     return pyarrow
 
 
-def write_parquet(blocks: Iterable[Sequence[SimilarPair]], keys: NDArray[Any], path: Path) -> None:
+def write_parquet(blocks: Iterable[Sequence[SimilarPair]], keys: Keys, path: Path) -> None:
     """Write the pairs into the Parquet file ``path``, a row group for each block.
 
     Keys are int64 where ``keys``, those of the catalogue, are numbers, and else text. Raises ``CatalogueError`` without
@@ -111,22 +109,15 @@ def write_parquet(blocks: Iterable[Sequence[SimilarPair]], keys: NDArray[Any], p
     arrow = load_parquet()
     is_number = keys.dtype.kind == "i"
     key_type = arrow.int64() if is_number else arrow.string()
-    schema = arrow.schema([("similarity", arrow.float64()), ("master_pi", key_type), ("similar_pi", key_type)])
+    schema = arrow.schema(list(zip(FIELDS, (arrow.float64(), key_type, key_type), strict=True)))
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         for block in blocks:
-            similarities, masters, similar = zip(*block, strict=True) if block else ((), (), ())
+            rows: Iterable[tuple[object, ...]] = block
             if not is_number:
-                masters, similar = tuple(map(str, masters)), tuple(map(str, similar))
-            writer.write_table(
-                arrow.table(
-                    [
-                        arrow.array(similarities, arrow.float64()),
-                        arrow.array(masters, key_type),
-                        arrow.array(similar, key_type),
-                    ],
-                    schema=schema,
-                )
-            )
+                rows = ((similarity, str(master), str(similar)) for similarity, master, similar in block)
+            columns = list(zip(*rows, strict=True)) or [()] * len(FIELDS)
+            arrays = [arrow.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+            writer.write_table(arrow.table(arrays, schema=schema))
 
 
 def _object(pair: SimilarPair) -> str:

@@ -1,18 +1,29 @@
 """More pictures, better matches: the precision of the neighbours in ever larger parts of a catalogue, and its picture.
 
-The picture is SVG written here: one curve with its spread is a few lines, and a plotting library 30 MB of dependencies.
+The picture is an SVG from a template: a plotting library would be 30 MB of dependencies for one curve.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from django.utils.html import escape
+from django.template.loader import render_to_string
 from django.utils.translation import gettext
+from numpy.typing import NDArray
 
-from .evaluation import Labels
-from .neighbours import Catalogue, CatalogueError, Positions, nearest, take_rows
+from .evaluation import score
+from .labels import Labels
+from .neighbours import (
+    Catalogue,
+    CatalogueError,
+    Positions,
+    Progress,
+    ignore_progress,
+    nearest,
+    single,
+    take_rows,
+)
 
 SMALLEST = 100
 LEAST_PRODUCTS = 20
@@ -20,10 +31,10 @@ LEAST_PRODUCTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What was found in parts of ``products`` products: means over the draws, and how far these are apart.
+    """What was found in parts of ``products`` products: means over the draws, and their spread.
 
     ``precision`` is precision@k, ``spread`` its standard deviation over the draws, ``best_possible`` what a perfect
-    ranking would have, ``recall_at_1`` precision@1; ``queries`` is how many products asked in all draws together.
+    ranking would have, ``recall_at_1`` precision@1; ``queries`` is the number of queries in all draws together.
     """
 
     products: int
@@ -56,26 +67,26 @@ def measure_growth(
     k: int,
     sample: int,
     seed: int,
-    on_progress: Callable[[int], object] | None = None,
+    on_progress: Progress = ignore_progress,
 ) -> list[Growth]:
     """Return what the neighbours among ``sizes`` labelled products are like, each size drawn ``draws`` times.
 
     A draw is one random order of the products; each size takes that many from its beginning, so the parts of a draw
-    lie in each other. In each part its products ask, ``sample`` of them at most, as in ``evaluate``: those that are
-    alone with their labels do not. The whole catalogue is taken once where all of it asks. ``on_progress`` is called
-    with the number of queries just answered; ``count_queries`` says how many there will be. Raises ``CatalogueError``
-    where nobody in a part has anybody to find.
+    contain each other. The queries are the products of a part, at most ``sample`` of them, as in ``evaluate`` without
+    those that are alone with their labels. The whole catalogue is drawn once where all its products are queries.
+    ``on_progress`` is called with the number of queries just answered; ``count_queries`` says how many there will be.
+    Raises ``CatalogueError`` where no query of a part shares a label with another product.
     """
     random = np.random.default_rng(seed)
-    figures: dict[int, list[tuple[int, float, float, float]]] = {size: [] for size in sizes}
+    scores: dict[int, list[NDArray[np.float64]]] = {size: [] for size in sizes}
     for draw in range(draws):
         order = random.permutation(len(labels.positions))
         for size in sizes:
             if not _is_repeated(draw, size, len(order), sample):
-                asking = np.searchsorted(np.sort(order[:size]), order[: min(size, sample)])
-                part = _part(catalogue, labels, np.sort(order[:size]))
-                figures[size].append(_measure(*part, np.sort(asking), k, on_progress))
-    return [_summary(size, found) for size, found in figures.items()]
+                chosen = np.sort(order[:size])
+                asking = np.sort(np.searchsorted(chosen, order[: min(size, sample)]))
+                scores[size].append(_scores(*_part(catalogue, labels, chosen), asking, k, on_progress))
+    return [_summary(size, of_draws) for size, of_draws in scores.items()]
 
 
 def count_queries(products: int, *, sizes: Sequence[int], draws: int, sample: int) -> int:
@@ -94,108 +105,75 @@ def _part(catalogue: Catalogue, labels: Labels, chosen: Positions) -> tuple[Cata
     is_in = np.zeros(len(catalogue.owners), bool)
     is_in[labels.positions[chosen]] = True
     part = take_rows(catalogue, np.flatnonzero(is_in[catalogue.owners_of_rows()]))
-    ends = np.append(labels.starts[1:], len(labels.codes))
-    codes = [labels.codes[labels.starts[place] : ends[place]] for place in chosen]
-    lengths = np.array([len(one) for one in codes])
-    return part, Labels(np.arange(len(chosen)), np.concatenate(codes), np.cumsum(lengths) - lengths)
+    codes = [labels.codes[labels.starts[place] : labels.starts[place + 1]] for place in chosen]
+    starts = np.cumsum([0, *map(len, codes)])
+    return part, Labels(np.arange(len(chosen)), np.concatenate(codes), starts)
 
 
-def _measure(
-    catalogue: Catalogue, labels: Labels, queries: Positions, k: int, on_progress: Callable[[int], object] | None
-) -> tuple[int, float, float, float]:
-    """Return how many asked, and the means of precision@k, of the best possible one, and of precision@1."""
+def _scores(
+    catalogue: Catalogue, labels: Labels, queries: Positions, k: int, on_progress: Progress
+) -> NDArray[np.float64]:
+    """Return ``score`` of each query that is not alone with its labels: ``[n, 4]``."""
     products = len(catalogue.owners)
-    counted = min(k, products - 1)
-    found: list[tuple[float, float, float]] = []
-    for block in nearest(catalogue, k=counted, queries=queries, on_progress=on_progress):
-        for query, positions, _ in zip(*block, strict=True):
-            shared = labels.shared_with(int(query), products)
-            others = int(shared.sum()) - 1
-            if others:
-                hits = shared[positions]
-                found.append((float(hits.mean()), min(others, counted) / counted, float(hits[0])))
+    found = [
+        one
+        for ranking in single(nearest(catalogue, k=min(k, products - 1), queries=queries, on_progress=on_progress))
+        if (one := score(labels, ranking, k=k, products=products)) is not None
+    ]
     if not found:
         raise CatalogueError(
-            f"In a part of {products:,} products no two that were asked share a label; take larger --sizes."
+            f"In a part of {products:,} products no query shares a label with another product; choose larger --sizes."
         )
-    precision, best, first = np.mean(found, axis=0).tolist()
-    return len(found), precision, best, first
+    return np.array(found)
 
 
-def _summary(size: int, found: Sequence[tuple[int, float, float, float]]) -> Growth:
-    queries, precisions, best, first = zip(*found, strict=True)
+def _summary(size: int, scores: Sequence[NDArray[np.float64]]) -> Growth:
+    means = np.array([of_draw.mean(axis=0) for of_draw in scores])
+    precision, best_possible, recall_at_1, _ = means.mean(axis=0).tolist()
     return Growth(
         products=size,
-        draws=len(found),
-        precision=float(np.mean(precisions)),
-        spread=float(np.std(precisions)),
-        best_possible=float(np.mean(best)),
-        recall_at_1=float(np.mean(first)),
-        queries=sum(queries),
+        draws=len(scores),
+        precision=precision,
+        spread=float(means[:, 0].std()),
+        best_possible=best_possible,
+        recall_at_1=recall_at_1,
+        queries=sum(map(len, scores)),
     )
 
 
 WIDTH, HEIGHT = 720, 440
-LEFT, RIGHT, TOP, BOTTOM = 56, 32, 60, 56
-CURVE, IDEAL, GRID, INK = "#0067a5", "#8a8a8a", "#dddddd", "#333333"
+LEFT, RIGHT, TOP, BOTTOM = 56, WIDTH - 32, 60, HEIGHT - 56
+"""Of the picture, and the edges of the curve's field in it."""
+DIGIT = 8
+"""Width of a digit, and a little more."""
 
 
 def draw_growth(growth: Sequence[Growth], *, k: int, title: str) -> str:
     """Return the curve of precision@k over the number of products as SVG, on a logarithmic axis, from 0 to 1."""
     low, high = math.log(growth[0].products), math.log(growth[-1].products)
 
-    def x(products: int) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (math.log(products) - low) / (high - low)
-
     def y(share: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(share, 0.0), 1.0)
+        return round(BOTTOM - (BOTTOM - TOP) * min(max(share, 0.0), 1.0), 1)
 
-    def path(points: Sequence[tuple[int, float]]) -> str:
-        return " ".join(f"{x(products):.1f},{y(share):.1f}" for products, share in points)
-
-    def text(at: float, down: float, words: str, anchor: str = "middle", **attributes: str) -> str:
-        given = "".join(f' {name.replace("_", "-")}="{escape(value)}"' for name, value in attributes.items())
-        return f'<text x="{at:.1f}" y="{down:.1f}" text-anchor="{anchor}"{given}>{escape(words)}</text>'
-
+    points = []
+    free = math.inf
+    for one in reversed(growth):  # the last is the whole catalogue, whose number must be there
+        x = LEFT + (RIGHT - LEFT) * (math.log(one.products) - low) / (high - low)
+        number = f"{one.products:,}"
+        half = len(number) * DIGIT / 2
+        number, free = (number, x - half) if x + half + 6 < free else ("", free)
+        point = {"x": round(x, 1), "y": y(one.precision), "best": y(one.best_possible), "number": number}
+        band = {"high": y(one.precision + one.spread), "low": y(one.precision - one.spread)}
+        points.append({**point, **band, "precision": f"{one.precision:.3f}"})
     precision = gettext("precision@%(k)d") % {"k": k}
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'font-family="sans-serif" font-size="12" fill="{INK}" role="img" aria-label="{escape(title)}">'
-    )
-    parts = [
-        head,
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-        text(LEFT, 24, title, "start", font_size="15"),
-    ]
-    for tenth in range(0, 11, 2):
-        parts.append(f'<path d="M{LEFT} {y(tenth / 10):.1f}H{WIDTH - RIGHT}" stroke="{GRID}"/>')
-        parts.append(text(LEFT - 8, y(tenth / 10) + 4, f"{tenth / 10:.1f}", "end"))
-    written = math.inf
-    for one in reversed(growth):  # the last is the whole catalogue, which must be there
-        parts.append(f'<path d="M{x(one.products):.1f} {y(0):.1f}v5" stroke="{INK}"/>')
-        words = f"{one.products:,}"
-        if x(one.products) + 4 * len(words) + 6 < written:
-            parts.append(text(x(one.products), y(0) + 20, words))
-            written = x(one.products) - 4 * len(words)
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, gettext("products in the catalogue")))
-    above = [(one.products, one.precision + one.spread) for one in growth]
-    below = [(one.products, one.precision - one.spread) for one in reversed(growth)]
-    middle = [(one.products, one.precision) for one in growth]
-    best = [(one.products, one.best_possible) for one in growth]
-    parts += [
-        f'<polygon points="{path([*above, *below])}" fill="{CURVE}" fill-opacity="0.2"/>',
-        f'<polyline points="{path(best)}" fill="none" stroke="{IDEAL}" stroke-width="1.5" stroke-dasharray="5 4"/>',
-        f'<polyline points="{path(middle)}" fill="none" stroke="{CURVE}" stroke-width="2.5"/>',
-    ]
-    for one in growth:
-        parts.append(f'<circle cx="{x(one.products):.1f}" cy="{y(one.precision):.1f}" r="4" fill="{CURVE}"/>')
-        parts.append(text(x(one.products), y(one.precision + one.spread) - 10, f"{one.precision:.3f}", fill=CURVE))
-    key = gettext("%(precision)s, mean and standard deviation over the draws") % {"precision": precision}
-    parts += [
-        f'<path d="M{LEFT} 40h24" stroke="{CURVE}" stroke-width="2.5"/>',
-        text(LEFT + 30, 44, key, "start"),
-        f'<path d="M{WIDTH - 240} 40h24" stroke="{IDEAL}" stroke-width="1.5" stroke-dasharray="5 4"/>',
-        text(WIDTH - 210, 44, gettext("best possible with these labels"), "start"),
-    ]
-    return "\n".join([*parts, "</svg>", ""])
+    context = {
+        "title": title,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "lines": [(f"{tenth / 10:.1f}", y(tenth / 10), y(tenth / 10) + 4) for tenth in range(0, 11, 2)],
+        "points": points[::-1],
+        "key": gettext("%(precision)s, mean and standard deviation over the draws") % {"precision": precision},
+        "best_possible": gettext("best possible with these labels"),
+        "axis": gettext("products in the catalogue"),
+    }
+    return render_to_string("similar_products/growth.html", context)

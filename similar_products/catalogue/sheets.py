@@ -3,7 +3,6 @@
 All they show has passed the gate and comes as pixels.
 """
 
-import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..pictures.gate import Pixels
+from .copies import file_of
 
 PER_ROW = 5
 """The first picture of this kind had two rows of five: a product and its nine nearest."""
@@ -30,7 +30,6 @@ LONGEST_TEXT = 300
 
 INK, FAINT, PAPER, HOLE = "#1a1a1a", "#5c5c5c", "#ffffff", "#e8e8e8"
 QUERY_COLOR = "#0067a5"
-PLAIN_FRAME = "#ffffff"
 WEBP_QUALITY = 75
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -63,15 +62,14 @@ def read_font(path: Path | None, size: int) -> Font:
 
 def draw_sheet(title: str, groups: Sequence[Sequence[Tile]], *, font: Path | None = None) -> bytes:
     """Return a PNG of the groups below each other, ``PER_ROW`` tiles to a row, the queries in a frame."""
-    title_font, text_font, note_font = (read_font(font, size) for size in (TITLE_SIZE, TEXT_SIZE, NOTE_SIZE))
+    text_font, note_font = read_font(font, TEXT_SIZE), read_font(font, NOTE_SIZE)
     text_height, note_height = round(TEXT_SIZE * LINE), round(NOTE_SIZE * LINE)
     row_height = TILE + FRAME + text_height + note_height + GAP
     width = 2 * MARGIN + PER_ROW * TILE + (PER_ROW - 1) * GAP
     top = MARGIN + 2 * TITLE_SIZE
     rows = sum(-(-len(group) // PER_ROW) for group in groups)
-    image = Image.new("RGB", (width, top + rows * row_height + (len(groups) - 1) * GAP + MARGIN), PAPER)
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN, MARGIN), _fitting(title, title_font, width - 2 * MARGIN), INK, title_font)
+    height = top + rows * row_height + (len(groups) - 1) * GAP + MARGIN
+    image, draw = _paper(title, width, height, read_font(font, TITLE_SIZE))
     for number, group in enumerate(groups):
         if number:
             draw.line((MARGIN, top - GAP // 2, width - MARGIN, top - GAP // 2), HOLE, 2)
@@ -79,22 +77,33 @@ def draw_sheet(title: str, groups: Sequence[Sequence[Tile]], *, font: Path | Non
             row, column = divmod(place, PER_ROW)
             left, upper = MARGIN + column * (TILE + GAP), top + row * row_height + FRAME
             if tile.is_query:
-                box = (left - FRAME, upper - FRAME, left + TILE + FRAME - 1, upper + TILE + FRAME - 1)
-                draw.rectangle(box, QUERY_COLOR)
+                _rectangle(draw, left - FRAME, upper - FRAME, TILE + 2 * FRAME, QUERY_COLOR)
             _paste(image, draw, tile.picture, left, upper, note_font)
             under = upper + TILE + FRAME
             draw.text((left, under), _fitting(tile.name, text_font, TILE), INK, text_font)
             color = QUERY_COLOR if tile.is_query else FAINT
             draw.text((left, under + text_height), _fitting(tile.note, note_font, TILE), color, note_font)
         top += -(-len(group) // PER_ROW) * row_height + GAP
-    return _png(image)
+    return file_of(image, "PNG")
+
+
+def _paper(title: str, width: int, height: int, font: Font) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """Return an image with nothing but its title, and what draws on it."""
+    image = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(image)
+    draw.text((MARGIN, MARGIN), _fitting(title, font, width - 2 * MARGIN), INK, font)
+    return image, draw
+
+
+def _rectangle(draw: ImageDraw.ImageDraw, left: int, top: int, side: int, color: str) -> None:
+    draw.rectangle((left, top, left + side - 1, top + side - 1), color)
 
 
 def _paste(
     image: Image.Image, draw: ImageDraw.ImageDraw, picture: Pixels | str, left: int, top: int, font: Font
 ) -> None:
     if isinstance(picture, str):
-        draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), HOLE)
+        _rectangle(draw, left, top, TILE, HOLE)
         for line, text in enumerate((gettext("no picture"), picture)):
             text = _fitting(text, font, TILE - GAP)
             middle = left + (TILE - font.getlength(text)) / 2
@@ -121,47 +130,44 @@ def draw_map(
     has one for each thumbnail, as ``#rrggbb``, or is empty.
     """
     side = len(thumbnails[0])
-    frame = max(round(side / 16), 1) if colors else 0
-    cell = side + 2 * frame + max(round(side / 16), 1)
+    gap = max(round(side / 16), 1)
+    frame = gap if colors else 0
+    cell = side + 2 * frame + gap
     columns, rows = shape
     width = max(columns * cell, 20 * TITLE_SIZE) + 2 * MARGIN
     # To be read when the whole map fits on a screen.
     title_size, text_size = max(TITLE_SIZE, width // 64), max(TEXT_SIZE, width // 80)
-    title_font, text_font = read_font(font, title_size), read_font(font, text_size)
-    entries = _legend_rows(legend, text_font, text_size, width - 2 * MARGIN)
-    top = MARGIN + 2 * title_size
-    line = round(text_size * LINE * 1.2)
-    image = Image.new("RGB", (width, top + rows * cell + MARGIN + len(entries) * line + MARGIN), PAPER)
-    draw = ImageDraw.Draw(image)
-    draw.text((MARGIN, MARGIN), _fitting(title, title_font, width - 2 * MARGIN), INK, title_font)
+    text_font = read_font(font, text_size)
+    lines = _legend_lines(legend, text_font, text_size, width - 2 * MARGIN)
+    top, line_height = MARGIN + 2 * title_size, round(text_size * LINE * 1.2)
+    bottom = top + rows * cell + MARGIN
+    image, draw = _paper(title, width, bottom + len(lines) * line_height + MARGIN, read_font(font, title_size))
     for number, (picture, (column, row)) in enumerate(zip(thumbnails, places.tolist(), strict=True)):
         left, upper = MARGIN + column * cell, top + row * cell
         if colors:
-            box = (left, upper, left + side + 2 * frame - 1, upper + side + 2 * frame - 1)
-            draw.rectangle(box, colors[number])
+            _rectangle(draw, left, upper, side + 2 * frame, colors[number])
         image.paste(Image.fromarray(picture), (left + frame, upper + frame))
-    top += rows * cell + MARGIN
-    for entry in entries:
-        for left, text, color in entry:
-            draw.rectangle((left, top + 2, left + text_size - 1, top + text_size + 1), color)
-            draw.text((left + text_size * 4 // 3, top), text, INK, text_font)
-        top += line
-    return _png(image)
+    for number, line in enumerate(lines):
+        upper = bottom + number * line_height
+        for left, text, color in line:
+            _rectangle(draw, left, upper + 2, text_size, color)
+            draw.text((left + text_size * 4 // 3, upper), text, INK, text_font)
+    return file_of(image, "PNG")
 
 
-def _legend_rows(legend: Sequence[Legend], font: Font, size: int, width: int) -> list[list[tuple[int, str, str]]]:
-    """Return rows of (left edge, text, color) that fit in ``width``."""
-    rows: list[list[tuple[int, str, str]]] = []
+def _legend_lines(legend: Sequence[Legend], font: Font, size: int, width: int) -> list[list[tuple[int, str, str]]]:
+    """Return lines of (left edge, text, color) that fit in ``width``."""
+    lines: list[list[tuple[int, str, str]]] = []
     left = width
     for entry in legend:
         text = f"{_fitting(entry.text, font, width / 3)} ({entry.products:,})"
         taken = round(font.getlength(text)) + 3 * size
         if left + taken > width:
-            rows.append([])
+            lines.append([])
             left = 0
-        rows[-1].append((MARGIN + left, text, entry.color))
+        lines[-1].append((MARGIN + left, text, entry.color))
         left += taken
-    return rows
+    return lines
 
 
 def placeholder(side: int) -> Pixels:
@@ -180,9 +186,7 @@ def smaller(pixels: Pixels, side: int) -> Pixels:
 
 def webp(pixels: Pixels) -> bytes:
     """Return the picture as a WebP file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return buffer.getvalue()
+    return file_of(Image.fromarray(pixels), "WEBP", quality=WEBP_QUALITY)
 
 
 def plain(text: str) -> str:
@@ -211,9 +215,3 @@ def _fitting(text: str, font: Font, width: float) -> str:
 def _known(text: str, font: Font) -> str:
     # Pillow's font of last resort raises for what is not Latin-1; it is all there is where Pillow lacks FreeType.
     return text if isinstance(font, ImageFont.FreeTypeFont) else text.encode("latin-1", "replace").decode("latin-1")
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from similar_products.admin import SimilarProductsAdminMixin, catalogue
+from similar_products.catalogue.labels import field_at_end
 from similar_products.search.bands import Bands, write_bands
 from tests.admin_site import ChairAdmin, ShirtAdmin, site
 from tests.catalogues import CATALOGUES, DIMENSIONS, ENCODER, Item, Picture, along, at_angle
@@ -401,6 +402,6 @@ def test_page__is_linked_from_the_list(admin_client):
 def test_category_field__choices_are_shown_by_their_names(rf, admin_user):
     categories(12)
     field = Shirt._meta.get_field("color")
-    assert catalogue.category_field(Shirt, "color") is field
-    assert catalogue.category_field(Vase, "shelf__vases").is_relation
+    assert field_at_end(Shirt, "color") is field
+    assert field_at_end(Vase, "shelf__vases").is_relation
     assert isinstance(ChairAdmin(Chair, site), SimilarProductsAdminMixin | admin.ModelAdmin)

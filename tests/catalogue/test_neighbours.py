@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
+from similar_products.catalogue import neighbours
 from similar_products.catalogue.neighbours import (
     Catalogue,
     VectorFile,
@@ -40,7 +41,13 @@ from tests.models import (
 )
 
 DIMENSIONS = 24
-BLOCKS = [{}, {"rows_per_block": 7, "queries_per_block": 5}, {"rows_per_block": 1, "queries_per_block": 1}]
+
+
+@pytest.fixture(params=[(1_024, 1_024), (7, 5), (1, 1)], ids=str)
+def blocks(request, monkeypatch):
+    """Rows and queries that are compared at once."""
+    monkeypatch.setattr(neighbours, "ROWS_PER_BLOCK", request.param[0])
+    monkeypatch.setattr(neighbours, "QUERIES_PER_BLOCK", request.param[1])
 
 
 def unit_vectors(count: int, seed: int = 1) -> np.ndarray:
@@ -75,32 +82,32 @@ def assert_same(found, expected) -> None:
     np.testing.assert_allclose(found[1], expected[1], atol=2e-6)
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("k", [1, 5, 29, 40])
-def test_nearest__equals_brute_force(blocks, k):
+def test_nearest__equals_brute_force(k):
     vectors = unit_vectors(30)
     similarities = vectors @ vectors.T
     np.fill_diagonal(similarities, -np.inf)
     padded = np.hstack([similarities, np.full((30, 40), -np.inf)])
-    assert_same(gathered(nearest(catalogue_of(vectors), k=k, **blocks)), sorted_by_brute_force(padded, k))
+    assert_same(gathered(nearest(catalogue_of(vectors), k=k)), sorted_by_brute_force(padded, k))
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-def test_nearest__mean_of_the_pictures_asks_and_the_best_picture_answers(blocks):
+@pytest.mark.usefixtures("blocks")
+def test_nearest__mean_of_the_pictures_asks_and_the_best_picture_answers():
     vectors, owners = several()
     names = np.unique(owners)
     means = np.stack([vectors[owners == name].mean(axis=0) for name in names])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     similarities = np.stack([(means @ vectors[owners == name].T).max(axis=1) for name in names], axis=1)
     np.fill_diagonal(similarities, -np.inf)
-    found = gathered(nearest(catalogue_of(vectors, owners=owners), k=6, **blocks))
+    found = gathered(nearest(catalogue_of(vectors, owners=owners), k=6))
     assert_same(found, sorted_by_brute_force(similarities, 6))
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("exclude_own", [True, False])
 @pytest.mark.parametrize("per_product", [True, False])
-def test_nearest_rows__equals_brute_force(blocks, exclude_own, per_product):
+def test_nearest_rows__equals_brute_force(exclude_own, per_product):
     vectors, owners = several()
     similarities = vectors @ vectors.T
     np.fill_diagonal(similarities, -np.inf)
@@ -109,15 +116,13 @@ def test_nearest_rows__equals_brute_force(blocks, exclude_own, per_product):
     if per_product:
         similarities = np.stack([similarities[:, owners == name].max(axis=1) for name in np.unique(owners)], axis=1)
     found = gathered(
-        nearest_rows(
-            catalogue_of(vectors, owners=owners), k=6, exclude_own=exclude_own, per_product=per_product, **blocks
-        )
+        nearest_rows(catalogue_of(vectors, owners=owners), k=6, exclude_own=exclude_own, per_product=per_product)
     )
     assert_same(found, sorted_by_brute_force(similarities, 6))
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-def test_nearest__only_those_that_may_answer_do(blocks):
+@pytest.mark.usefixtures("blocks")
+def test_nearest__only_those_that_may_answer_do():
     vectors, owners = several()
     names = np.unique(owners)
     answers = np.arange(len(names)) % 3 == 0
@@ -125,7 +130,7 @@ def test_nearest__only_those_that_may_answer_do(blocks):
     similarities = np.stack([(means @ vectors[owners == name].T).max(axis=1) for name in names], axis=1)
     np.fill_diagonal(similarities, -np.inf)
     similarities[:, ~answers] = -np.inf
-    found = gathered(nearest(catalogue_of(vectors, owners=owners), k=8, answers=answers, **blocks))
+    found = gathered(nearest(catalogue_of(vectors, owners=owners), k=8, answers=answers))
     assert_same(found, sorted_by_brute_force(similarities, 8))
 
 
@@ -140,32 +145,34 @@ def test_product_vectors__are_means_at_norm_1():
     assert len(product_vectors(catalogue, np.array([], int))) == 0
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-def test_nearest_to__leaves_nobody_out(blocks):
+@pytest.mark.usefixtures("blocks")
+def test_nearest_to__leaves_nobody_out():
     vectors, owners = several()
     asked = np.vstack([unit_vectors(7, seed=5), vectors[:1]])
     similarities = np.stack([(asked @ vectors[owners == name].T).max(axis=1) for name in np.unique(owners)], axis=1)
-    found = gathered(nearest_to(catalogue_of(vectors, owners=owners), asked, k=4, **blocks))
+    found = gathered(nearest_to(catalogue_of(vectors, owners=owners), asked, k=4))
     assert_same(found, sorted_by_brute_force(similarities, 4))
     assert (found[0][-1, 0], found[1][-1, 0]) == (0, 1)
 
 
-@pytest.mark.parametrize("options", [{}, {"rows_per_block": 7, "memory": 1}, {"rows_per_block": 1, "memory": 900}])
-def test_rankings__are_all_others_in_order(options):
+@pytest.mark.parametrize(("rows", "memory"), [(1_024, 2**26), (7, 1), (1, 900)])
+def test_rankings__are_all_others_in_order(monkeypatch, rows, memory):
     vectors, owners = several()
     catalogue = catalogue_of(vectors, owners=owners)
     positions, similarities = gathered(nearest(catalogue, k=len(catalogue.owners) - 1))
-    found = list(rankings(catalogue, **options))
+    monkeypatch.setattr(neighbours, "ROWS_PER_BLOCK", rows)
+    monkeypatch.setattr(neighbours, "RANKING_BYTES", memory)
+    found = list(rankings(catalogue))
     assert [ranking.query for ranking in found] == list(range(20))
     assert_same(
         (np.stack([r.positions for r in found]), np.stack([r.similarities for r in found])), (positions, similarities)
     )
 
 
-@pytest.mark.parametrize("blocks", BLOCKS)
-def test_ties__are_in_the_order_of_positions(blocks):
+@pytest.mark.usefixtures("blocks")
+def test_ties__are_in_the_order_of_positions():
     catalogue = catalogue_of(np.repeat(unit_vectors(3), 8, axis=0))
-    positions, _ = gathered(nearest(catalogue, k=4, **blocks))
+    positions, _ = gathered(nearest(catalogue, k=4))
     assert positions[0].tolist() == [1, 2, 3, 4]
     assert positions[3].tolist() == [0, 1, 2, 4]
     assert positions[9].tolist() == [8, 10, 11, 12]
@@ -192,12 +199,14 @@ def test_small_catalogues__have_no_neighbours(count):
     assert [ranking.positions.tolist() for ranking in rankings(catalogue)] == [[]] * count
 
 
-def test_progress__counts_every_query():
+def test_progress__counts_every_query(monkeypatch):
+    monkeypatch.setattr(neighbours, "QUERIES_PER_BLOCK", 6)
+    monkeypatch.setattr(neighbours, "RANKING_BYTES", 8 * 20 * 8)
     vectors, owners = several()
     catalogue = catalogue_of(vectors, owners=owners)
     for search, expected in (
-        (nearest(catalogue, k=1, queries_per_block=6, on_progress=(first := []).append), (first, [6, 6, 6, 2])),
-        (rankings(catalogue, memory=8 * 20 * 8, on_progress=(second := []).append), (second, [8, 8, 4])),
+        (nearest(catalogue, k=1, on_progress=(first := []).append), (first, [6, 6, 6, 2])),
+        (rankings(catalogue, on_progress=(second := []).append), (second, [8, 8, 4])),
     ):
         list(search)
         assert expected[0] == expected[1]
@@ -242,8 +251,12 @@ def test_vector_file__gives_back_unit_rows_by_slices():
     assert file[5:5].shape == (0, DIMENSIONS)
 
 
-def test_memory__does_not_grow_with_the_catalogue():
+def test_memory__does_not_grow_with_the_catalogue(monkeypatch):
     """Four times the products, the same peak, but for the keys; benchmarks/evaluate_memory.py measures processes."""
+
+    monkeypatch.setattr(neighbours, "ROWS_PER_BLOCK", 500)
+    monkeypatch.setattr(neighbours, "QUERIES_PER_BLOCK", 100)
+    monkeypatch.setattr(neighbours, "RANKING_BYTES", 1_000_000)
 
     def peak(count: int) -> int:
         file = VectorFile()
@@ -251,9 +264,9 @@ def test_memory__does_not_grow_with_the_catalogue():
             file.append(unit_vectors(500, seed=start))
         catalogue = catalogue_of(file)
         tracemalloc.start()
-        for _ in nearest(catalogue, k=12, rows_per_block=500, queries_per_block=100, queries=np.arange(200)):
+        for _ in nearest(catalogue, k=12, queries=np.arange(200)):
             pass
-        for _ in rankings(catalogue, rows_per_block=500, memory=1_000_000, queries=np.arange(200)):
+        for _ in rankings(catalogue, queries=np.arange(200)):
             pass
         try:
             return tracemalloc.get_traced_memory()[1]
@@ -392,8 +405,6 @@ def test_nearest__through_pictures_equals_similar_to(companions):
 
 @pytest.mark.django_db
 def test_read_catalogue__is_one_cursor_of_the_server(monkeypatch):
-    from similar_products.catalogue import neighbours
-
     monkeypatch.setattr(neighbours, "ROWS_PER_FETCH", 4)
     embedded(Shirt, unit_vectors(10), name=str)
     seen: list[int] = []

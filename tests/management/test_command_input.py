@@ -115,7 +115,11 @@ def test_input__that_all_refuse(shirts, run, tmp_path, command, given, sentence)
         ),
         ("cluster_products", ["--where", "name=1"], "tests.Shirt has 1 visible products with a vector of the encoder"),
         ("cluster_products", ["--groups", "0"], "argument --groups: '0' is not a positive whole number"),
-        ("cluster_products", ["--groups", "5"], "5 groups are more than the 4 products; ask for fewer with --groups."),
+        (
+            "cluster_products",
+            ["--groups", "5"],
+            "There are 4 products for 5 groups; ask for fewer groups with --groups.",
+        ),
         ("cluster_products", ["--seed", "-1"], "argument --seed: '-1' is not a positive whole number"),
         (
             "cluster_products",

@@ -14,7 +14,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
 
-from similar_products.catalogue import exports
+from similar_products.catalogue import neighbours
+from similar_products.catalogue.exports import SimilarPair
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle, mean_of, nearest
 from tests.models import Lamp, LimitedEditionScreenPrintedPosterOfMuseum, Rug, Shirt
 
@@ -128,8 +129,7 @@ def test_format__says_the_same_in_all(arc, tmp_path, kind, is_named):
 
 def test_blocks__do_not_show(arc, monkeypatch):
     whole = {kind: run("tests.Shirt", format=kind) for kind in ("json", "jsonl", "csv")}
-    real = exports.nearest
-    monkeypatch.setattr(exports, "nearest", lambda *given, **options: real(*given, queries_per_block=1, **options))
+    monkeypatch.setattr(neighbours, "QUERIES_PER_BLOCK", 1)
     assert {kind: run("tests.Shirt", format=kind) for kind in whole} == whole
     assert len(json.loads(whole["json"])) == 30
 
@@ -221,7 +221,7 @@ def test_file__stays_as_it_was_when_the_work_ends_early(arc, tmp_path, monkeypat
 
     def one_block_and_then(error):
         def pairs(*given, **options):
-            yield [exports.SimilarPair(0.5, 1, 2)]
+            yield [SimilarPair(0.5, 1, 2)]
             raise error
 
         return pairs

@@ -2,120 +2,20 @@
 
 import io
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import models
 from django.db.models import QuerySet
-from PIL import Image, ImageDraw, ImageOps
 
-from similar_products.catalogue.duplicates import (
-    MIRRORED,
-    SAME_PICTURE,
-    find_duplicates,
-    keeper_order,
-    same_picture,
-    thumbnail_of,
-)
-from similar_products.catalogue.neighbours import read_catalogue
 from similar_products.management.commands.find_duplicates import default_criteria
-from similar_products.pictures.gate import load_pixels
 from tests.catalogues import ENCODER, along, at_angle
+from tests.copied_pictures import COPIES, add_shirt, drawn, file_of, store
 from tests.models import Chair, ChairPhoto, Lamp, Rug, Shirt, Vase, VaseLook
 
 pytestmark = pytest.mark.django_db
-
-
-def drawn(seed: int, size: tuple[int, int] = (320, 320)) -> Image.Image:
-    """Return a picture of twenty shapes; another seed gives another."""
-    random = np.random.default_rng(seed)
-    image = Image.new("RGB", size, tuple(int(level) for level in random.integers(150, 256, 3)))
-    draw = ImageDraw.Draw(image)
-    for _ in range(20):
-        x, y, width, height = (random.uniform(0, 1, 4) * [*size, *size] * [0.8, 0.8, 0.4, 0.4]).tolist()
-        color = tuple(int(level) for level in random.integers(0, 256, 3))
-        (draw.ellipse if random.random() < 0.5 else draw.rectangle)((x, y, x + width + 4, y + height + 4), fill=color)
-    return image
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-COPIES: dict[str, Callable[[Image.Image], bytes]] = {
-    "recompressed": lambda image: file_of(image, "JPEG", quality=25),
-    "resized": lambda image: file_of(image.resize((image.width // 3, image.height // 3))),
-    "mirrored": lambda image: file_of(ImageOps.mirror(image)),
-    "mirrored and recompressed": lambda image: file_of(ImageOps.mirror(image), "JPEG", quality=40),
-    "white border": lambda image: file_of(ImageOps.expand(image, 25, "white")),
-    "black border": lambda image: file_of(ImageOps.expand(image, 40, "black"), "JPEG", quality=85),
-    "bars": lambda image: file_of(ImageOps.pad(image, (image.width, image.width * 4 // 3), color="grey")),
-    "border and mirrored": lambda image: file_of(ImageOps.mirror(ImageOps.expand(image, 30, "teal"))),
-}
-
-
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("size", [(320, 320), (300, 400), (420, 300)])
-def test_same_picture__sees_copies(how, size):
-    for seed in range(6):
-        image = drawn(seed, size)
-        original = thumbnail_of(load_pixels(file_of(image), 128))
-        copy = thumbnail_of(load_pixels(COPIES[how](image), 128))
-        wanted = MIRRORED if "mirrored" in how else SAME_PICTURE
-        assert (same_picture(original, copy), same_picture(copy, original)) == (wanted, wanted)
-
-
-def test_same_picture__border_around_an_object_on_white():
-    """Both lose the white as well, and what is left has the shape of the object."""
-    image = Image.new("RGB", (300, 300), "white")
-    image.paste(drawn(3, (80, 200)), (110, 50))
-    original = thumbnail_of(load_pixels(file_of(image), 128))
-    for color in ("white", "black"):
-        copy = thumbnail_of(load_pixels(file_of(ImageOps.expand(image, 40, color)), 128))
-        assert same_picture(original, copy) == SAME_PICTURE
-
-
-def test_same_picture__tells_others_apart():
-    def look(image: Image.Image):
-        return thumbnail_of(load_pixels(file_of(image), 128))
-
-    pictures = [look(drawn(seed)) for seed in range(12)]
-    assert not any(same_picture(one, other) for one in pictures for other in pictures if one is not other)
-    # The same shape in another colour or texture, and the same texture in another shape, are other products.
-    shape = Image.new("RGB", (300, 300), "white")
-    red, blue, striped, wide = shape.copy(), shape.copy(), shape.copy(), shape.copy()
-    red.paste((200, 30, 40), (90, 40, 210, 260))
-    blue.paste((40, 60, 200), (90, 40, 210, 260))
-    wide.paste((200, 30, 40), (40, 90, 260, 210))
-    striped.paste((200, 30, 40), (90, 40, 210, 260))
-    for x in range(90, 210, 24):
-        striped.paste((230, 90, 90), (x, 40, x + 12, 260))
-    looks = [look(one) for one in (red, blue, striped, wide)]
-    assert not any(same_picture(one, other) for one in looks for other in looks if one is not other)
-    assert same_picture(looks[2], looks[2]) == SAME_PICTURE
-    # One colour has no details that could agree.
-    grey = look_of_one_color("grey")
-    assert same_picture(grey, look_of_one_color("grey")) == ""
-
-
-def look_of_one_color(name: str):
-    return thumbnail_of(np.asarray(Image.new("RGB", (128, 128), name)))
-
-
-def store(data: bytes) -> str:
-    return default_storage.save("d.png", ContentFile(data))
-
-
-def add_shirt(name: str, data: bytes, vector: np.ndarray, **values) -> Shirt:
-    image = store(data)
-    row = Shirt(name=name, image=image, embedding=vector, embedding_source=f"{ENCODER}|{image}", **values)
-    return QuerySet(Shirt).bulk_create([row])[0]
 
 
 def run(*given: str, code: int, **options) -> str:
@@ -256,21 +156,6 @@ def test_keep__orders_by_conditions_and_fields():
     assert list(groups(report("tests.Shirt"))) == [a]
 
 
-def test_keeper_order__without_a_value_comes_last_and_each_comes_once():
-    shelves = [Vase.objects.create(name=str(number)) for number in range(3)]
-    from tests.models import Shelf
-
-    for vase, count in zip(shelves, (0, 1, 2), strict=True):
-        for _ in range(count):
-            Shelf.objects.create().vases.add(vase)
-    keys = [vase.pk for vase in shelves]
-    assert keeper_order(Vase.objects.all(), ["-shelf"])[-1] == keys[0]
-    assert keeper_order(Vase.objects.all(), ["shelf"])[-1] == keys[0]
-    Shelf.objects.create().many_vases.set(shelves)
-    Shelf.objects.create().many_vases.set(shelves)
-    assert sorted(keeper_order(Vase.objects.all(), ["shelves"])) == keys
-
-
 def test_default_criteria__take_what_the_model_has():
     class Timed(models.Model):
         in_stock = models.BooleanField(default=True)
@@ -331,16 +216,3 @@ def test_hidden_products__take_no_part():
     CATALOGUES["companions of pictures"].fill(items)
     Rug.objects.filter(pk=items[0].row.pk).update(published=False)
     assert groups(report("tests.Rug")) == {items[1].row.pk: {items[2].row.pk: "near-duplicate"}}
-
-
-def test_find_duplicates__counts_the_pictures_it_has_read():
-    for number in range(3):
-        add_shirt(str(number), file_of(drawn(number)), at_angle(number))
-    products = Shirt.objects.all()
-    catalogue = read_catalogue(products, encoder_name=ENCODER, using="default")
-    done: list[int] = []
-    order = keeper_order(products, [])
-    assert find_duplicates(
-        catalogue, products, near_duplicate=1, order=order, using="default", on_progress=done.append
-    ) == []  # fmt: skip
-    assert done == [1, 1, 1]

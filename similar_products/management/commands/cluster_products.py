@@ -10,10 +10,10 @@ import numpy as np
 from django.core.management.base import BaseCommand
 from django.db import models
 
-from ...catalogue.clusters import Clusters, cluster, load_scikit_learn, usual_number, work
-from ...catalogue.evaluation import SEED, picture_names
+from ...catalogue.clusters import Clusters, cluster, count_steps, load_scikit_learn, usual_number
+from ...catalogue.evaluation import SEED
 from ...catalogue.neighbours import Catalogue
-from ...catalogue.pictured import read_products
+from ...catalogue.products import picture_names, read_products
 from ..arguments import (
     add_catalogue_arguments,
     add_where_argument,
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             catalogue = read_embedded(products, is_narrowed=bool(where))
             count = len(catalogue.owners)
             groups = groups or usual_number(count)
-            with progress("groups", work(count, groups), " products", verbosity=verbosity) as advance:
+            with progress("groups", count_steps(count, groups), " products", verbosity=verbosity) as advance:
                 found = cluster(catalogue, groups=groups, seed=seed, on_progress=advance)
             text = {"table": _table, "json": _json, "csv": _csv}[format](found, catalogue, products)
             if path is not None:

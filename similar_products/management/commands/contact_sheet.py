@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 
 from ...catalogue.evaluation import SEED, sample_of
 from ...catalogue.neighbours import CatalogueError
-from ...catalogue.pictured import read_pictures, read_products, ready_keys
+from ...catalogue.products import read_pictures, read_products, ready_keys
 from ...catalogue.sheets import PER_ROW, TILE, Tile, draw_sheet
 from ...encoders import get_encoder
 from ...query import similar_to

@@ -11,7 +11,6 @@ from ...catalogue.evaluation import (
     Change,
     Coverage,
     IndexFigures,
-    Labels,
     NeighbourFigures,
     SelfFigures,
     count_coverage,
@@ -20,9 +19,9 @@ from ...catalogue.evaluation import (
     find_by_crops,
     find_by_pictures,
     measure_index,
-    read_labels,
     sample_of,
 )
+from ...catalogue.labels import Labels, read_labels
 from ...catalogue.neighbours import Catalogue
 from ...encoders import Encoder, EncoderError, TFHubEncoder, get_encoder
 from ...search.bands import get_bands
@@ -151,7 +150,7 @@ class Command(BaseCommand):
         products = products_of(label, database)
         model, using = products.model, products.db
         catalogue = read_embedded(products)
-        coverage = count_coverage(products, catalogue, using=using)
+        coverage = count_coverage(products, using=using)
         if by:
             read_labels(products, by, catalogue)  # a wrong name is said before an hour of encoding
         sampled = sample_of(len(catalogue.owners), sample)

@@ -9,7 +9,7 @@ from django.db import models
 
 from ...catalogue.duplicates import DuplicateGroup, find_duplicates, keeper_order
 from ...catalogue.neighbours import Catalogue, CatalogueError
-from ...catalogue.pictured import read_products
+from ...catalogue.products import read_products
 from ...encoders import get_encoder
 from ...search.bands import get_bands
 from ...search.placement import get_placement

@@ -9,10 +9,11 @@ from django.core.management.base import BaseCommand
 from django.db import models
 from django.utils.translation import gettext
 
-from ...catalogue.evaluation import SEED, picture_names, sample_of
-from ...catalogue.maps import Point, color_groups, lay_out, render_map, snap_to_grid
+from ...catalogue.evaluation import SEED, sample_of
+from ...catalogue.labels import read_label_texts
+from ...catalogue.map import Point, color_groups, lay_out, render_map, snap_to_grid
 from ...catalogue.neighbours import CatalogueError, product_vectors
-from ...catalogue.pictured import read_label_texts, read_pictures, read_products, ready_keys
+from ...catalogue.products import picture_names, read_pictures, read_products, ready_keys
 from ...catalogue.sheets import draw_map, placeholder, smaller, webp
 from ...pictures.gate import Pixels
 from ...search.placement import get_placement, picture_field

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ...catalogue.evaluation import SEED, read_labels
+from ...catalogue.evaluation import SEED
 from ...catalogue.growth import LEAST_PRODUCTS, Growth, count_queries, default_sizes, draw_growth, measure_growth
+from ...catalogue.labels import read_labels
 from ...catalogue.neighbours import CatalogueError
 from ...encoders import get_encoder
 from ..arguments import (

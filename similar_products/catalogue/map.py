@@ -4,7 +4,7 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from django.template.loader import render_to_string
@@ -37,7 +37,7 @@ DIMENSIONS = 50
 """What t-SNE is given: the vectors' principal components, as scikit-learn recommends, four times as fast."""
 PERPLEXITY = 30.0
 FILLED = 0.5
-"""Part of the places of the grid that is taken: gaps between groups stay to be seen."""
+"""Share of the places of the grid that are taken: gaps between groups remain visible."""
 ASPECT = 4 / 3
 
 INSTALL = "pip install 'django-similar-products[catalogue]'"
@@ -71,7 +71,7 @@ def lay_out(vectors: NDArray[np.float32], *, seed: int) -> NDArray[np.float64]:
 def snap_to_grid(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[int, int]]:
     """Return the free place of a grid nearest to each point, int64 ``[n, 2]``, and its columns and rows.
 
-    No two share a place. Who is nearer to the middle chooses first, so that crowds give way outwards.
+    No two share a place. Points nearer to the middle are placed first, so that crowded ones move outwards.
     """
     count = len(points)
     rows = max(round(math.sqrt(count / FILLED / ASPECT)), 1)
@@ -126,14 +126,12 @@ class Point(NamedTuple):
 
 
 def render_map(title: str, points: Sequence[Point], shape: tuple[int, int], legend: Sequence[Legend]) -> str:
-    """Return the page as HTML that holds all it shows; it asks no host for anything, and its policy forbids it to."""
-    products: list[dict[str, Any]] = [
+    """Return the page as HTML that holds all it shows; it requests nothing, and its policy forbids that."""
+    products = [
         {
+            **point._asdict(),
             "name": plain(point.name),
             "label": plain(point.label),
-            "group": point.group,
-            "column": point.column,
-            "row": point.row,
             "small": base64.b64encode(point.small).decode(),
             "large": base64.b64encode(point.large).decode(),
         }
