@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from django.db import models
 
+from similar_products.models import VisuallySimilarModel
 from similar_products.query import similar_to
 from similar_products.search.placement import get_placement
 from tests.models import Chair, ChairPhoto, Rug, RugPhoto, RugPhotoLook, Shirt, Vase, VaseLook
@@ -121,7 +122,7 @@ class Catalogue:
     several: bool
 
     @property
-    def holder(self) -> type[models.Model]:
+    def holder(self) -> type[VisuallySimilarModel]:
         return get_placement(self.model).holder
 
     def similar_to(self, target: Any, queryset: Any = None, **options: Any) -> Any:

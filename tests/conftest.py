@@ -5,6 +5,7 @@ import pytest
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import connections
+from django.db.models import QuerySet
 
 from similar_products.models import get_holders
 from tests.drawn_pictures import picture_file
@@ -43,10 +44,10 @@ def explain(db):
     Small tables are rightly scanned; that the index can be used at all is what such a test asks.
     """
 
-    def plan(queryset) -> str:
+    def plan(queryset: QuerySet) -> str:
         with connections["default"].cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
-            return queryset.explain()
+            return str(queryset.explain())
 
     return plan
