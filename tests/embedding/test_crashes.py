@@ -125,6 +125,8 @@ def test_signal__finishes_the_batch_says_so_and_exits_3(processes, number):
 def test_database_restart__does_not_end_the_run(processes):
     """Killing a backend makes the postmaster end all connections and recover, as an immediate restart does."""
     add_shirts(500)
+    with connection.cursor() as cursor:
+        cursor.execute("CHECKPOINT")  # recovery replays what came after it: seconds where a whole suite did
     process = processes.start(f"--batch-size={BATCH}")
     for number in range(often(2, nightly=10)):
         if not wait_until(lambda number=number: _ready_on_a_new_connection() >= (number + 1) * 2 * BATCH, process):
@@ -150,8 +152,13 @@ def _parameters() -> dict[str, str]:
 
 
 def _crash_the_server() -> None:
-    with psycopg.connect(**_parameters()) as victim:
-        os.kill(victim.info.backend_pid, signal.SIGKILL)
+    """Kill a backend; return when the postmaster has ended the others, ours among them."""
+    victim = psycopg.connect(**_parameters())
+    os.kill(victim.info.backend_pid, signal.SIGKILL)
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(60)")
+    connection.close()
+    victim.close()
 
 
 def test_save__waits_for_no_inference(settings, monkeypatch):
