@@ -13,6 +13,18 @@ from tests.drawn_pictures import picture_file
 collect_ignore = ["oscar_shop"]
 """A project with settings of its own, run by test_oscar.py in processes of its own."""
 
+MARKS_OF_FIXTURES = {"browser": ("browser", "slow"), "live_server": ("network",), "redis": ("network", "slow")}
+"""Marks that every test has which asks for such a fixture; modules and tests name their others themselves."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, marks in MARKS_OF_FIXTURES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                for mark in marks:
+                    item.add_marker(mark)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _media_folder() -> Iterator[None]:

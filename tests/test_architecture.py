@@ -96,6 +96,7 @@ print([name for name in ("tensorflow", "tensorflow_hub", "keras") if name in sys
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_page_view__never_imports_tensorflow(picture):
     from django.db import connection
 

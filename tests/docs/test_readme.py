@@ -50,6 +50,8 @@ def database():
 
 
 @pytest.mark.django_db
+@pytest.mark.network
+@pytest.mark.slow
 def test_readme__lines_for_a_shop(tmp_path, database):
     wheels, project, environment = tmp_path / "wheels", tmp_path / "project", tmp_path / "environment"
     subprocess.run(
@@ -92,6 +94,8 @@ def test_readme__lines_for_a_shop(tmp_path, database):
     assert shown.count('<li class="similar-products__item">') == 2
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_readme__wheel_holds_the_app_alone(tmp_path):
     import zipfile
 

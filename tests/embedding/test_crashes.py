@@ -21,7 +21,7 @@ from tests.embedding.test_run import Watched
 from tests.models import Shirt
 from tests.profiles import often
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 COMMAND = (sys.executable, "-m", "django", "embed_products", "tests.Shirt")
 BATCH = 16

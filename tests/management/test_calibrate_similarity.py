@@ -244,6 +244,7 @@ def test_random_crop__takes_its_share_from_the_same_place_at_every_size():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_process__is_quiet_in_a_pipe_but_for_the_figures(output):
     add_pictured(30)
     environment = {

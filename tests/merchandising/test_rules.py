@@ -196,6 +196,7 @@ class TestModel(TestCase):
 
     @settings(max_examples=often(100, nightly=2_000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(worlds())
+    @pytest.mark.slow
     def test_ranked__is_what_the_rules_say(self, world):
         catalogue = CATALOGUES[world["placement"]]
         with connection.cursor() as cursor:
