@@ -137,6 +137,28 @@ CATALOGUES = {
 }
 
 
+def add_shirt(name: str, angle: float | None, *, encoder: str = ENCODER, image: str = "", **values: Any) -> Shirt:
+    """Make a product whose current vector is at ``angle``; one without a vector for None."""
+    image = image or f"shirts/{name}.png"
+    vector = None if angle is None else at_angle(angle)
+    (row,) = Shirt.objects.bulk_create(
+        [Shirt(name=name, image=image, embedding=vector, embedding_source=f"{encoder}|{image}", **values)]
+    )
+    made: Shirt = Shirt.objects.get(pk=row.pk)
+    return made
+
+
+def add_vase(name: str, angle: float, *, stock: int = 1, encoder: str = ENCODER) -> Vase:
+    """Make a product whose companion's current vector is at ``angle``."""
+    row = Vase.objects.create(name=name, stock=stock)
+    Vase.objects.filter(pk=row.pk).update(image=f"vases/{name}.png")
+    VaseLook.objects.bulk_create(
+        [VaseLook(vase=row, embedding=at_angle(angle), embedding_source=f"{encoder}|vases/{name}.png")]
+    )
+    made: Vase = Vase.objects.get(pk=row.pk)
+    return made
+
+
 def mean_of(weighted: Iterable[tuple[Item, float]], encoder: str) -> np.ndarray | None:
     """Return the weighted mean of the items' own means, at norm 1."""
     total = np.zeros(DIMENSIONS)

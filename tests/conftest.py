@@ -1,13 +1,16 @@
+import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.core.files.base import ContentFile
 from django.db import connections
 from django.db.models import QuerySet
 
 from similar_products.models import get_holders
+from tests.catalogues import ENCODER
 from tests.drawn_pictures import picture_file
 
 collect_ignore = ["oscar_shop"]
@@ -29,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _media_folder() -> Iterator[None]:
     yield
-    shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
+    shutil.rmtree(django_settings.MEDIA_ROOT, ignore_errors=True)
 
 
 @pytest.fixture
@@ -47,6 +50,15 @@ def fresh_indexes(db) -> None:
     with connections["default"].cursor() as cursor:
         tables = ", ".join(connections["default"].ops.quote_name(holder._meta.db_table) for holder in get_holders())
         cursor.execute(f"TRUNCATE {tables} CASCADE")
+
+
+@pytest.fixture
+def bands(settings, tmp_path: Path) -> Path:
+    """Near-duplicates are up to 0.14 radians apart, very similar ones 0.45, similar ones 1.05."""
+    path = tmp_path / "bands.json"
+    path.write_text(json.dumps({ENCODER: {"near_duplicate": 0.99, "very_similar": 0.9, "similar": 0.5}}))
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": path}
+    return path
 
 
 @pytest.fixture

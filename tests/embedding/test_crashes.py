@@ -16,8 +16,8 @@ from django.db import OperationalError, connection
 
 from similar_products.embedding import run as embedding_run
 from similar_products.embedding.run import embed
+from tests.counting import Watched
 from tests.drawn_pictures import picture_file
-from tests.embedding.test_run import Watched
 from tests.models import Shirt
 from tests.profiles import often
 
@@ -163,7 +163,7 @@ def _crash_the_server() -> None:
 
 def test_save__waits_for_no_inference(settings, monkeypatch):
     """While a row's picture is in the encoder nothing holds the row: it can be locked at once."""
-    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.embedding.test_run.Watched"}, "REFUSE_BLANK": False}
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.counting.Watched"}, "REFUSE_BLANK": False}
     add_shirts(3)
     locked = []
 
