@@ -64,6 +64,7 @@ def test_readme__lines_for_a_shop(tmp_path, database):
         **{name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PYTHON", "SIMILAR"))},
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        "PIP_NO_COMPILE": "1",  # 13 s of processor time for TensorFlow and its like, of which a part is imported
     }
 
     def shell(line: str) -> str:
