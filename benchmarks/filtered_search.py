@@ -65,7 +65,8 @@ def measure(
             assert hits <= set(eligible), "a product came that does not pass the filter"
             rows.append(len(found) / wanted)
             recall.append(len(exact & hits) / wanted)
-        result.append((way, float(np.mean(rows)), float(np.mean(recall)), *map(float, np.percentile(times, [50, 95]))))
+        median, slow = map(float, np.percentile(times, [50, 95]))
+        result.append((way, float(np.mean(rows)), float(np.mean(recall)), median, slow))
     return result
 
 

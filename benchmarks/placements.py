@@ -8,6 +8,7 @@ its table anew, and where the vector stands on the product, into the vector inde
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def main() -> None:
             for placement in CATALOGUES:
                 for kind, work in works(placement, keys[placement]).items():
                     key = random.choice(keys[placement][:-PAGE])
-                    took = bench.seconds(lambda work=work, key=key: work(key)) * 1000
+                    took = bench.seconds(partial(work, key)) * 1000
                     if number >= 20:  # warm
                         measured.setdefault((placement, kind), []).append(took)
                     kinds = [*kinds, kind] if kind not in kinds else kinds

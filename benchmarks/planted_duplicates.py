@@ -124,7 +124,7 @@ def fill(pictures: list[bytes], vectors: np.ndarray, *, first: int = 0) -> list[
                 embedding_source=source,
             )
         )
-    return [row.pk for row in QuerySet(Product).bulk_create(rows, batch_size=500)]
+    return [row.pk for row in QuerySet[Product](Product).bulk_create(rows, batch_size=500)]
 
 
 def found() -> dict[frozenset[int], str]:

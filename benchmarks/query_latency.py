@@ -6,6 +6,7 @@ product's vector fetched, passed back as text, the vectors of the results loaded
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def by_hand(key: Any) -> Callable[[], list[Any]]:
     def execute() -> list[Any]:
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
+            return rows
 
     return execute
 
@@ -70,8 +72,8 @@ def main() -> None:
         for key in chosen:
             prepared = by_hand(key)
             times["by hand"].append(bench.seconds(prepared))
-            times["naive"].append(bench.seconds(lambda key=key: naive(key)))
-            times["ours"].append(bench.seconds(lambda key=key: ours(key)))
+            times["naive"].append(bench.seconds(partial(naive, key)))
+            times["ours"].append(bench.seconds(partial(ours, key)))
         for key in chosen[:200]:
             distances = 1 - vectors @ vectors[position[key]]
             distances[position[key]] = np.inf

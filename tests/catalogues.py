@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from django.db import models
 
+from similar_products.models import VisuallySimilarModel
 from similar_products.query import similar_to
 from similar_products.search.placement import get_placement
 from tests.models import Chair, ChairPhoto, Rug, RugPhoto, RugPhotoLook, Shirt, Vase, VaseLook
@@ -121,7 +122,7 @@ class Catalogue:
     several: bool
 
     @property
-    def holder(self) -> type[models.Model]:
+    def holder(self) -> type[VisuallySimilarModel]:
         return get_placement(self.model).holder
 
     def similar_to(self, target: Any, queryset: Any = None, **options: Any) -> Any:
@@ -134,6 +135,28 @@ CATALOGUES = {
     "pictures": Catalogue(Chair, _fill_pictures, "chairphoto", several=True),
     "companions of pictures": Catalogue(Rug, _fill_companions_of_pictures, "rugphotolook", several=True),
 }
+
+
+def add_shirt(name: str, angle: float | None, *, encoder: str = ENCODER, image: str = "", **values: Any) -> Shirt:
+    """Make a product whose current vector is at ``angle``; one without a vector for None."""
+    image = image or f"shirts/{name}.png"
+    vector = None if angle is None else at_angle(angle)
+    (row,) = Shirt.objects.bulk_create(
+        [Shirt(name=name, image=image, embedding=vector, embedding_source=f"{encoder}|{image}", **values)]
+    )
+    made: Shirt = Shirt.objects.get(pk=row.pk)
+    return made
+
+
+def add_vase(name: str, angle: float, *, stock: int = 1, encoder: str = ENCODER) -> Vase:
+    """Make a product whose companion's current vector is at ``angle``."""
+    row = Vase.objects.create(name=name, stock=stock)
+    Vase.objects.filter(pk=row.pk).update(image=f"vases/{name}.png")
+    VaseLook.objects.bulk_create(
+        [VaseLook(vase=row, embedding=at_angle(angle), embedding_source=f"{encoder}|vases/{name}.png")]
+    )
+    made: Vase = Vase.objects.get(pk=row.pk)
+    return made
 
 
 def mean_of(weighted: Iterable[tuple[Item, float]], encoder: str) -> np.ndarray | None:

@@ -1,22 +1,38 @@
+import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.core.files.base import ContentFile
 from django.db import connections
+from django.db.models import QuerySet
 
 from similar_products.models import get_holders
+from tests.catalogues import ENCODER
 from tests.drawn_pictures import picture_file
 
 collect_ignore = ["oscar_shop"]
 """A project with settings of its own, run by test_oscar.py in processes of its own."""
 
+MARKS_OF_FIXTURES = {"browser": ("browser", "slow"), "live_server": ("network",), "redis": ("network", "slow")}
+"""Marks that every test has which asks for such a fixture; modules and tests name their others themselves."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, marks in MARKS_OF_FIXTURES.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                for mark in marks:
+                    item.add_marker(mark)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _media_folder() -> Iterator[None]:
     yield
-    shutil.rmtree(settings.MEDIA_ROOT, ignore_errors=True)
+    shutil.rmtree(django_settings.MEDIA_ROOT, ignore_errors=True)
 
 
 @pytest.fixture
@@ -37,16 +53,25 @@ def fresh_indexes(db) -> None:
 
 
 @pytest.fixture
+def bands(settings, tmp_path: Path) -> Path:
+    """Near-duplicates are up to 0.14 radians apart, very similar ones 0.45, similar ones 1.05."""
+    path = tmp_path / "bands.json"
+    path.write_text(json.dumps({ENCODER: {"near_duplicate": 0.99, "very_similar": 0.9, "similar": 0.5}}))
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": path}
+    return path
+
+
+@pytest.fixture
 def explain(db):
     """Return a function that gives the plan of a queryset with sequential scans and sorting made dear.
 
     Small tables are rightly scanned; that the index can be used at all is what such a test asks.
     """
 
-    def plan(queryset) -> str:
+    def plan(queryset: QuerySet) -> str:
         with connections["default"].cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
-            return queryset.explain()
+            return str(queryset.explain())
 
     return plan

@@ -1,8 +1,8 @@
-"""Histograms for the tests: one that counts across processes, and one whose vectors depend on its name."""
+"""Histograms for the tests: two that count, across processes and by batch, and one whose vectors follow its name."""
 
 import os
 
-from similar_products.encoders import ColorHistogramEncoder
+from similar_products.encoders import ColorHistogramEncoder, Encoder
 from similar_products.pictures.gate import Pixels
 
 
@@ -30,3 +30,16 @@ class NamedEncoder(ColorHistogramEncoder):
 
     def features(self, pixels: Pixels):
         return super().features(pixels if self.name == "old" else 255 - pixels)
+
+
+class Watched(Encoder):
+    """The histogram, with a record of its batches."""
+
+    name = "watched"
+    dimensions = 1280
+    image_size = 32
+    batches: list[int] = []  # noqa: RUF012  set anew by the fixture
+
+    def features(self, pixels: Pixels):
+        type(self).batches.append(len(pixels))
+        return ColorHistogramEncoder().features(pixels)

@@ -1,6 +1,7 @@
 """Models of every shape that the base class must serve."""
 
 import uuid
+from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -70,7 +71,7 @@ class Lamp(VisuallySimilarModel):
     image = models.ImageField(upload_to="lamps", blank=True)
     tags = ArrayField(models.CharField(max_length=20), default=list)
 
-    objects = PublishedManager()
+    objects: ClassVar = PublishedManager()
 
 
 class Shelf(models.Model):

@@ -1,6 +1,5 @@
-"""The house: imports run down only, and TensorFlow and Pillow's decoder stay in their rooms."""
+"""The house: imports run down only, a room's inside is its own, and TensorFlow and Pillow stay in their rooms."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -8,79 +7,72 @@ from pathlib import Path
 
 import pytest
 
-import similar_products
+from tests import architecture
 
-PACKAGE = Path(similar_products.__file__).parent
-FLOORS = [
-    {"conf"},
-    {"pictures"},
-    {"encoders"},
-    {"search"},
-    {"query"},
-    {"models", "visibility"},
-    {"embedding"},
-    {"catalogue", "tasks"},
-    {"signals", "checks", "templatetags", "management"},
-    {"rest_framework", "admin"},
-    {"merchandising"},
-    {"apps"},
-]
+TESTS = Path(__file__).parent
+LONGEST_FUNCTION = 50
+"""Lines of a function at most, its docstring included."""
 
+TESTED_ELSEWHERE = {
+    "apps.py": "test_signals.py",
+    "encoders/tensorflow.py": "encoders/test_tfhub.py",
+    "merchandising/apps.py": "merchandising/test_rules.py",
+    "rest_framework/urls.py": "rest_framework/test_views.py",
+    "templatetags/similar_products.py": "test_templatetags.py",
+}
+"""Modules without a test file of their name, and the file that tests them."""
 
-def modules() -> list[Path]:
-    return [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE]
+each_module = pytest.mark.parametrize(
+    "module", architecture.modules(), ids=lambda module: str(module.relative_to(architecture.PACKAGE))
+)
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@each_module
+def test_imports__run_down_only(module):
+    assert [str(each) for each in architecture.imports_of(module) if each.runs_up] == []
 
 
-def imports(path: Path) -> set[str]:
-    """Return the dotted names that a module imports when it is imported, the app's own made absolute."""
-    package = ["similar_products", *path.relative_to(PACKAGE).parts[:-1]]
-    found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            stem = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{stem}.{alias.name}" for alias in node.names} | {stem}
-    return found
+@each_module
+def test_private_names__are_used_in_their_own_room(module):
+    assert architecture.private_names(module) == []
 
 
-def floor(name: str) -> int:
-    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports__run_down_only(path):
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "similar_products" and len(parts) > 1 and parts[1] != room(path):
-            assert floor(parts[1]) < floor(room(path)), f"{path} imports {name}"
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_packages__stay_in_their_rooms(path):
-    roots = {name.split(".")[0] for name in imports(path)}
+@each_module
+def test_packages__stay_in_their_rooms(module):
+    roots = {each.name.split(".")[0] for each in architecture.imports_of(module)}
     assert not roots & {"tensorflow", "tensorflow_hub", "shop_demo"}
-    if room(path) != "rest_framework":
+    if architecture.room_of(module) != "rest_framework":
         assert not roots & {"rest_framework", "django_filters", "drf_spectacular"}
-        assert not any(name.startswith("similar_products.rest_framework") for name in imports(path))
-    if path.stem not in {"decoder", "copies", "sheets"}:  # the latter only save and draw what has passed the gate
+        assert "rest_framework" not in {each.room for each in architecture.imports_of(module)}
+    if module.stem not in {"decoder", "copies", "sheets"}:  # the latter only save and draw what has passed the gate
         assert "PIL" not in roots
-    if path.stem != "fetch":
+    if module.stem != "fetch":
         assert not roots & {"requests", "urllib3"}
+
+
+def test_functions__are_short():
+    assert [str(each) for each in architecture.functions() if each.lines > LONGEST_FUNCTION] == []
+
+
+def test_modules__have_a_test_file_of_their_name():
+    paths = [module.relative_to(architecture.PACKAGE) for module in architecture.modules()]
+    files = {
+        str(path): TESTED_ELSEWHERE.get(str(path), str(path.with_name(f"test_{path.name}")).replace("commands/", ""))
+        for path in paths
+        if path.name != "__init__.py" and path.parent.name != "migrations"
+    }
+    assert [f"{path}: {file}" for path, file in files.items() if not (TESTS / file).is_file()] == []
+    assert set(TESTED_ELSEWHERE) <= set(files)
+
+
+def test_report__names_rooms_and_arrows():
+    report = subprocess.run(
+        [sys.executable, "-m", "tests.architecture"], cwd=TESTS.parent, capture_output=True, text=True, timeout=60
+    )
+    assert report.stderr == ""
+    first, *lines = report.stdout.splitlines()
+    assert first.startswith(f"{len(architecture.lines_by_room())} rooms, {len(architecture.arrows())} arrows, ")
+    assert any(line.startswith("  search ") and "→" in line for line in lines)
 
 
 PAGE_VIEW = """
@@ -104,6 +96,7 @@ print([name for name in ("tensorflow", "tensorflow_hub", "keras") if name in sys
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_page_view__never_imports_tensorflow(picture):
     from django.db import connection
 

@@ -13,35 +13,11 @@ from similar_products.embedding.companions import create_companions
 from similar_products.models import VisuallySimilarModel
 from similar_products.query import SimilarManager, similar_to
 from similar_products.search.placement import get_placement
+from tests.catalogues import ENCODER, add_shirt, add_vase, at_angle
 from tests.drawn_pictures import picture_file
 from tests.models import CheapShirt, Lamp, Order, PrintedShirt, Shelf, Shirt, Vase, VaseLook
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
-
-ENCODER = "color-histogram-1280"
-
-
-def unit_vector(angle: float) -> list[float]:
-    """Return a vector at ``angle`` radians to the first axis: cosine distances are 1 - cos of differences."""
-    return [float(np.cos(angle)), float(np.sin(angle))] + [0.0] * 1278
-
-
-def shirt(name: str, angle: float | None, *, encoder: str = ENCODER, image: str = "", **values) -> Shirt:
-    image = image or f"shirts/{name}.png"
-    vector = None if angle is None else unit_vector(angle)
-    (row,) = Shirt.objects.bulk_create(
-        [Shirt(name=name, image=image, embedding=vector, embedding_source=f"{encoder}|{image}", **values)]
-    )
-    return Shirt.objects.get(pk=row.pk)
-
-
-def vase(name: str, angle: float, *, stock: int = 1, encoder: str = ENCODER) -> Vase:
-    row = Vase.objects.create(name=name, stock=stock)
-    Vase.objects.filter(pk=row.pk).update(image=f"vases/{name}.png")
-    VaseLook.objects.bulk_create(
-        [VaseLook(vase=row, embedding=unit_vector(angle), embedding_source=f"{encoder}|vases/{name}.png")]
-    )
-    return Vase.objects.get(pk=row.pk)
 
 
 def names(queryset) -> list[str]:
@@ -50,12 +26,12 @@ def names(queryset) -> list[str]:
 
 @pytest.fixture
 def shirts() -> list[Shirt]:
-    return [shirt(f"shirt {number}", number / 10, price=number) for number in range(12)]
+    return [add_shirt(f"shirt {number}", number / 10, price=number) for number in range(12)]
 
 
 @pytest.fixture
 def vases() -> list[Vase]:
-    return [vase(f"vase {number}", number / 10, stock=number % 2) for number in range(6)]
+    return [add_vase(f"vase {number}", number / 10, stock=number % 2) for number in range(6)]
 
 
 def test_similar_to__is_nearest_first_without_the_target(shirts):
@@ -67,7 +43,7 @@ def test_similar_to__is_nearest_first_without_the_target(shirts):
 
 
 def test_similar_to__breaks_ties_by_key():
-    rows = [shirt(f"twin {number}", 0.5) for number in range(5)]
+    rows = [add_shirt(f"twin {number}", 0.5) for number in range(5)]
     assert names(Shirt.objects.similar_to(rows[0])) == [row.name for row in rows[1:]]
 
 
@@ -105,7 +81,7 @@ def test_similar_to__takes_annotations_offsets_and_subqueries(shirts):
 
 
 def test_similar_to__a_target_without_vector_gives_nothing(shirts):
-    failed = shirt("failed", None)
+    failed = add_shirt("failed", None)
     assert not Shirt.objects.similar_to(failed).exists()
     assert not Shirt.objects.similar_to(Shirt(name="unsaved")).exists()
     assert not Shirt.objects.similar_to(Shirt(pk=0)).exists()
@@ -122,14 +98,14 @@ def test_similar_to__leaves_out_rows_whose_picture_changed(shirts):
 
 
 def test_similar_to__compares_rows_of_one_encoder_only(shirts):
-    old = [shirt(f"old {number}", number / 10, encoder="older") for number in range(3)]
+    old = [add_shirt(f"old {number}", number / 10, encoder="older") for number in range(3)]
     assert names(Shirt.objects.similar_to(old[0])) == ["old 1", "old 2"]
     assert not {"old 0", "old 1", "old 2"} & set(names(Shirt.objects.similar_to(shirts[0])))
 
 
 def test_similar_to__of_a_picture_name_with_the_separator():
-    first = shirt("a", 0.0, image="shirts/a|b.png")
-    shirt("b", 0.1, image="shirts/b|c|d.png")
+    first = add_shirt("a", 0.0, image="shirts/a|b.png")
+    add_shirt("b", 0.1, image="shirts/b|c|d.png")
     assert names(Shirt.objects.similar_to(first)) == ["b"]
 
 
@@ -148,7 +124,7 @@ def test_similar_to__orders_by_distance_and_then_key(shirts):
 def test_similar_to__proxy_and_child_table(shirts):
     printed = PrintedShirt.objects.create(name="printed", motif="cat")
     Shirt.objects.filter(pk=printed.pk).update(
-        image="p.png", embedding=unit_vector(0.0), embedding_source=f"{ENCODER}|p.png"
+        image="p.png", embedding=at_angle(0.0), embedding_source=f"{ENCODER}|p.png"
     )
     assert names(PrintedShirt.objects.similar_to(shirts[1])) == ["printed"]
     assert names(Shirt.objects.similar_to(printed)[:1]) == ["shirt 0"]
@@ -162,7 +138,7 @@ def test_similar_to__text_key_and_hidden_rows():
             code=code,
             published=code != "b",
             image=f"{code}.png",
-            embedding=unit_vector(angle),
+            embedding=at_angle(angle),
             embedding_source=f"{ENCODER}|{code}.png",
         )
         for code, angle in [("a", 0.0), ("b", 0.1), ("c", 0.2)]
@@ -202,7 +178,7 @@ def test_companion__through_a_manager_that_is_not_ours(vases):
 
 def test_companion__stale_and_other_encoders_are_left_out(vases):
     Vase.objects.filter(pk=vases[1].pk).update(image="vases/new.png")
-    vase("other", 0.0, encoder="older")
+    add_vase("other", 0.0, encoder="older")
     assert names(Vase.objects.similar_to(vases[0])[:2]) == ["vase 2", "vase 3"]
 
 
@@ -295,10 +271,10 @@ def test_picture_field__that_leads_nowhere_is_named(path, message):
 
 
 def test_states__are_derived_from_the_columns():
-    shirt("ready", 0.0)
-    shirt("failed", None)
-    shirt("other encoder", 0.1, encoder="older")
-    shirt("replaced", 0.2)
+    add_shirt("ready", 0.0)
+    add_shirt("failed", None)
+    add_shirt("other encoder", 0.1, encoder="older")
+    add_shirt("replaced", 0.2)
     Shirt.objects.filter(name="replaced").update(image="shirts/new.png")
     Shirt.objects.create(name="no picture")
     assert names(Shirt.objects.ready()) == ["ready"]
@@ -317,7 +293,7 @@ def many_shirts() -> list[Shirt]:
             name=f"{number:03}",
             price=number,
             image=f"{number}.png",
-            embedding=unit_vector(number / 200),
+            embedding=at_angle(number / 200),
             embedding_source=f"{ENCODER}|{number}.png",
         )
         for number in range(300)
@@ -372,7 +348,7 @@ def test_explain__without_a_vector_nothing_is_scanned(many_shirts, explain):
 
 
 def test_explain__companion_uses_the_vector_index(explain):
-    rows = [vase(f"{number}", number / 100) for number in range(120)]
+    rows = [add_vase(f"{number}", number / 100) for number in range(120)]
     assert "Index Scan using vaselook_8b0443f7_hnsw" in explain(Vase.objects.similar_to(rows[0])[:12])
 
 

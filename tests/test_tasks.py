@@ -300,6 +300,7 @@ def shop_with_tasks(project, transactional_db) -> Iterator[Project]:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'django_tasks_database'")
 
 
+@pytest.mark.slow
 def test_queues_page__django_tasks_with_its_database_worker(shop_with_tasks):
     migrate, worker = commands(DJANGO_TASKS)[1:]
     shop_with_tasks.run(migrate)

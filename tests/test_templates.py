@@ -8,7 +8,7 @@ from django.template import Context, Template, engines
 from django.template.engine import Engine
 
 import similar_products
-from tests.test_query import shirt
+from tests.catalogues import add_shirt
 
 PACKAGE = Path(similar_products.__file__).parent
 TEMPLATES = {
@@ -53,8 +53,8 @@ def test_template__takes_others_in_by_names_that_can_be_replaced(name):
 def test_tag__renders_the_shops_own_template(tmp_path, settings):
     (file := tmp_path / "similar_products" / "similar_products.html").parent.mkdir()
     file.write_text("{% for similar in similar_products %}[{{ similar.name }}]{% endfor %}")
-    first = shirt("first", 0.0)
-    shirt("second", 0.1)
+    first = add_shirt("first", 0.0)
+    add_shirt("second", 0.1)
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [str(tmp_path)]}]
     html = Template("{% load similar_products %}{% similar_products product %}").render(Context({"product": first}))
     assert html == "[second]"

@@ -8,10 +8,8 @@ from django.template import Context, Template, TemplateSyntaxError, engines
 from django.utils.functional import SimpleLazyObject
 
 from similar_products.templatetags.similar_products import product_picture
-from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle
+from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, add_shirt, add_vase, at_angle
 from tests.models import Order, Rug, Shirt, Vase
-from tests.test_query import shirt as add_shirt
-from tests.test_query import vase as add_vase
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 

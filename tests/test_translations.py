@@ -20,7 +20,7 @@ import similar_products
 from similar_products.pictures.decoder import PUBLIC
 from similar_products.pictures.gate import SENTENCES, ImageRejected, load_pixels
 from similar_products.search.bands import WORDS
-from tests.test_query import shirt
+from tests.catalogues import add_shirt
 
 PACKAGE = Path(similar_products.__file__).parent
 GERMAN = PACKAGE / "locale" / "de" / "LC_MESSAGES"
@@ -109,8 +109,8 @@ def german(settings) -> Iterator[Client]:
 
 @pytest.mark.django_db
 def test_tag__in_german():
-    first = shirt("first", 0.0)
-    shirt("second", 0.1)
+    first = add_shirt("first", 0.0)
+    add_shirt("second", 0.1)
     source = Template("{% load similar_products %}{% similar_products product %}")
     with translation.override("de"):
         html = source.render(Context({"product": first}))

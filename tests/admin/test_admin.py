@@ -23,7 +23,7 @@ from similar_products.search.bands import Bands, write_bands
 from tests.admin_site import LampAdmin, ShirtAdmin, site
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle
 from tests.drawn_pictures import picture_bytes, picture_file
-from tests.merchandising.test_rules import hide, pin
+from tests.merchandising.made_rules import hide, pin
 from tests.models import Chair, ChairPhoto, Lamp, Order, Rug, RugPhoto, RugPhotoLook, Shirt, Vase, VaseLook
 
 pytestmark = [

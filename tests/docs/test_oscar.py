@@ -13,6 +13,8 @@ from typing import NamedTuple
 import pytest
 from django.db import connection
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = ROOT / "tests" / "oscar_shop"
 PAGE = (ROOT / "docs" / "oscar.md").read_text()

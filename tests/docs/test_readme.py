@@ -50,6 +50,8 @@ def database():
 
 
 @pytest.mark.django_db
+@pytest.mark.network
+@pytest.mark.slow
 def test_readme__lines_for_a_shop(tmp_path, database):
     wheels, project, environment = tmp_path / "wheels", tmp_path / "project", tmp_path / "environment"
     subprocess.run(
@@ -62,6 +64,7 @@ def test_readme__lines_for_a_shop(tmp_path, database):
         **{name: value for name, value in os.environ.items() if not name.startswith(("DJANGO", "PYTHON", "SIMILAR"))},
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
+        "PIP_NO_COMPILE": "1",  # 13 s of processor time for TensorFlow and its like, of which a part is imported
     }
 
     def shell(line: str) -> str:
@@ -92,6 +95,8 @@ def test_readme__lines_for_a_shop(tmp_path, database):
     assert shown.count('<li class="similar-products__item">') == 2
 
 
+@pytest.mark.network
+@pytest.mark.slow
 def test_readme__wheel_holds_the_app_alone(tmp_path):
     import zipfile
 

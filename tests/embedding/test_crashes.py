@@ -16,12 +16,12 @@ from django.db import OperationalError, connection
 
 from similar_products.embedding import embed
 from similar_products.embedding.writer import ROWS_PER_TRANSACTION
+from tests.counting import Watched
 from tests.drawn_pictures import picture_file
-from tests.embedding.test_run import Watched
 from tests.models import Shirt
 from tests.profiles import often
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 COMMAND = (sys.executable, "-m", "django", "embed_products", "tests.Shirt")
 BATCH = 16
@@ -125,6 +125,8 @@ def test_signal__finishes_the_batch_says_so_and_exits_3(processes, number):
 def test_database_restart__does_not_end_the_run(processes):
     """Killing a backend makes the postmaster end all connections and recover, as an immediate restart does."""
     add_shirts(500)
+    with connection.cursor() as cursor:
+        cursor.execute("CHECKPOINT")  # recovery replays what came after it: seconds where a whole suite did
     process = processes.start(f"--batch-size={BATCH}")
     for number in range(often(2, nightly=10)):
         if not wait_until(lambda number=number: _ready_on_a_new_connection() >= (number + 1) * 2 * BATCH, process):
@@ -150,13 +152,18 @@ def _parameters() -> dict[str, str]:
 
 
 def _crash_the_server() -> None:
-    with psycopg.connect(**_parameters()) as victim:
-        os.kill(victim.info.backend_pid, signal.SIGKILL)
+    """Kill a backend; return when the postmaster has ended the others, ours among them."""
+    victim = psycopg.connect(**_parameters())
+    os.kill(victim.info.backend_pid, signal.SIGKILL)
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(60)")
+    connection.close()
+    victim.close()
 
 
 def test_save__waits_for_no_inference(settings, monkeypatch):
     """While a row's picture is in the encoder nothing holds the row: it can be locked at once."""
-    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.embedding.test_run.Watched"}, "REFUSE_BLANK": False}
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.counting.Watched"}, "REFUSE_BLANK": False}
     add_shirts(3)
     locked = []
 

@@ -14,8 +14,9 @@ from similar_products.embedding.companions import create_companions
 from similar_products.embedding.hnsw import build_index, drop_index, has_index, index_after_load
 from similar_products.embedding.reconnecting import with_reconnect
 from similar_products.embedding.states import count_states
-from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError
+from similar_products.encoders import ColorHistogramEncoder, EncoderError
 from similar_products.models import VisuallySimilarModel
+from tests.counting import Watched
 from tests.drawn_pictures import picture_bytes, picture_file
 from tests.models import Lamp, LimitedEditionScreenPrintedPosterOfMuseum, Order, PrintedShirt, Shirt, Vase, VaseLook
 
@@ -28,22 +29,9 @@ def add_shirts(count: int, **values) -> list[Shirt]:
     return Shirt.objects.bulk_create(Shirt(name=str(number), image=name, **values) for number in range(count))
 
 
-class Watched(Encoder):
-    """The histogram, with a record of its batches."""
-
-    name = "watched"
-    dimensions = 1280
-    image_size = 32
-    batches: list[int] = []  # noqa: RUF012  set anew by the fixture
-
-    def features(self, pixels):
-        type(self).batches.append(len(pixels))
-        return ColorHistogramEncoder().features(pixels)
-
-
 @pytest.fixture
 def watched(settings, monkeypatch):
-    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.embedding.test_run.Watched"}}
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.counting.Watched"}}
     monkeypatch.setattr(Watched, "batches", [])
     return Watched
 
@@ -256,7 +244,7 @@ def test_embed__of_a_slice_is_refused():
 
 
 def test_embed__name_with_the_separator_is_refused(settings, monkeypatch):
-    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.embedding.test_run.Watched"}}
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "tests.counting.Watched"}}
     monkeypatch.setattr(Watched, "name", "a|b")
     with pytest.raises(EncoderError, match="contains '|'"):
         embed(Shirt.objects.all())

@@ -182,6 +182,7 @@ class Shop(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
+@pytest.mark.slow
 def test_states__hold_in_any_order(monkeypatch):
     from django.conf import settings as django_settings
 

@@ -19,6 +19,8 @@ from django.db import connection
 from tests.models import Shirt
 from tests.saved_models import save_feature_model
 
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = 200
 REFUSAL = "TensorFlow was used in this process's parent before it forked"

@@ -23,6 +23,8 @@ from similar_products.encoders.tensorflow import LONGEST_REASON, SCALINGS, first
 from similar_products.pictures.gate import Pixels
 from tests.saved_models import save_feature_model, save_keras_model, save_quietly
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CUT = {"layer": "classes", "take": "input", "image_size": 32, "scaling": "-1..1"}
 

@@ -146,6 +146,7 @@ def test_tfhub__damaged_folder(model_1280, tmp_path):
         TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
 
 
+@pytest.mark.network
 def test_tfhub__unreachable_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     handle = "http://127.0.0.1:9/mobilenet_v2_100_224/feature_vector/5"
@@ -215,6 +216,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         ("pkg_resources", "run pip install 'setuptools<81'"),
     ],
 )
+@pytest.mark.slow
 def test_tfhub__missing_package_names_the_remedy(model_1280, missing, remedy):
     code = f"""
 import sys, numpy
@@ -228,6 +230,7 @@ TFHubEncoder({str(model_1280)!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
     assert remedy in result
 
 
+@pytest.mark.slow
 def test_tfhub__after_a_fork_raises_instead_of_hanging(model_1280):
     code = f"""
 import os, numpy
@@ -286,6 +289,7 @@ def copied(model: str, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder / "copy"))
 
 
+@pytest.mark.slow
 def test_embedded__is_the_default_and_gives_unit_vectors_without_a_network(tmp_path):
     """In a process of its own, in which every connection and every download fails."""
     code = """

@@ -197,6 +197,7 @@ def test_model__unknown_is_exit_2(output):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_process__is_quiet_in_a_pipe_but_for_the_figures(output):
     add_pictured(30)
     environment = {

@@ -365,6 +365,7 @@ def test_compare__with_nothing_left_says_so(wardrobe):
     assert caught.value.returncode == 2
 
 
+@pytest.mark.slow
 def test_compare__takes_a_saved_model_folder(tmp_path):
     pytest.importorskip("tensorflow")
     from tests.saved_models import save_feature_model
@@ -580,6 +581,7 @@ COMMAND = (sys.executable, "-W", "error", "-m", "django", "evaluate_similarity",
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_process__exit_codes_and_streams(environment):
     for number in range(4):
         add_shirt(str(number), angle=10 * number, color="red" if number % 2 else "blue")

@@ -72,6 +72,7 @@ def test_json__has_the_form_of_the_2019_original(arc):
     assert text.endswith("}\n]\n")
 
 
+@pytest.mark.slow
 def test_export__equals_brute_force_on_3000_products(tmp_path):
     random = np.random.default_rng(5)
     # In few dimensions, so that similarities are spread from 0 to 1 as those of real pictures; and some are equal.

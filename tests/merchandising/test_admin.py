@@ -16,7 +16,7 @@ from similar_products.merchandising.models import Rule
 from similar_products.search.bands import WORDS, Bands, write_bands
 from similar_products.search.ranking import ranked
 from tests.catalogues import CATALOGUES, ENCODER
-from tests.merchandising.test_rules import NEW_YEAR, fill, hide, numbers, of_lamps, pin
+from tests.merchandising.made_rules import NEW_YEAR, fill, hide, numbers, of_lamps, pin
 from tests.models import CheapShirt, Lamp, PrintedShirt, Rug, Shelf, Shirt, Vase
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]

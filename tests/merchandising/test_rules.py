@@ -4,12 +4,11 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from django.apps import apps
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.template import Context, Template
@@ -23,11 +22,11 @@ from similar_products.merchandising.models import Rule, root_of
 from similar_products.search.ranking import ranked
 from similar_products.visibility import visible_and_similar
 from tests import api
-from tests.catalogues import CATALOGUES, ENCODER, Catalogue, Item, Picture, along, at_angle
+from tests.catalogues import CATALOGUES, ENCODER, Catalogue, Item, at_angle
 from tests.drawn_pictures import picture_bytes
+from tests.merchandising.made_rules import NEW_YEAR, fill, hide, numbers, of_lamps, pin, rule
 from tests.models import (
     CheapShirt,
-    Lamp,
     LimitedEditionScreenPrintedPosterOfMuseum,
     PrintedShirt,
     Rug,
@@ -37,60 +36,16 @@ from tests.models import (
     VaseLook,
 )
 from tests.profiles import often
-from tests.search.test_ranking import bands  # noqa: F401  a fixture
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 
 DAY = timedelta(days=1)
-NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 WITHOUT = {"remove": ["similar_products.merchandising"]}
-
-
-def rule(action, product, other=None, place=None, start=None, end=None) -> Rule:
-    return Rule(
-        content_type=ContentType.objects.get_for_model(root_of(type(product))),
-        product_key=str(product.pk),
-        action=action,
-        other_key="" if other is None else str(other.pk),
-        place=place,
-        start=start,
-        end=end,
-    )
-
-
-def pin(product, other, place, **times) -> Rule:
-    made = rule("pin", product, other, place, **times)
-    made.save()
-    return made
-
-
-def hide(product, other=None, **times) -> Rule:
-    made = rule("everywhere" if other is None else "hide", product, other, **times)
-    made.save()
-    return made
 
 
 @pytest.fixture(params=CATALOGUES)
 def catalogue(request) -> Catalogue:
     return CATALOGUES[request.param]
-
-
-def fill(catalogue: Catalogue, number: int, without=()) -> list[Item]:
-    """Make products at 0, 0.1, 0.2 ... radians; where there are several pictures, all but two have one far from all."""
-    items = [
-        Item(
-            f"item {each:02}",
-            []
-            if each in without
-            else [
-                Picture(at_angle(each / 10)),
-                *([Picture(along(each + 2))] if catalogue.several and each > 1 else []),
-            ],
-        )
-        for each in range(number)
-    ]
-    catalogue.fill(items)
-    return items
 
 
 @pytest.fixture
@@ -101,11 +56,6 @@ def items(catalogue) -> list[Item]:
 @pytest.fixture
 def rows(items):
     return [item.row for item in items]
-
-
-def numbers(found) -> list[int]:
-    """Return the numbers of the products in a list; a pinned one's is negative."""
-    return [-int(row.name[-2:]) if row.pinned else int(row.name[-2:]) for row in found]
 
 
 # Against a plain model of the rules.
@@ -196,6 +146,7 @@ class TestModel(TestCase):
 
     @settings(max_examples=often(100, nightly=2_000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(worlds())
+    @pytest.mark.slow
     def test_ranked__is_what_the_rules_say(self, world):
         catalogue = CATALOGUES[world["placement"]]
         with connection.cursor() as cursor:
@@ -313,7 +264,7 @@ def test_pin__is_shown_however_little_alike(catalogue, rows):
     assert numbers(ranked(catalogue.similar_to(rows[0]), 9, min_similarity=0.95)) == [1, -11, 2, 3]
 
 
-def test_pin__near_duplicates_give_way_to_it_and_not_it_to_them(catalogue, rows, bands):  # noqa: F811
+def test_pin__near_duplicates_give_way_to_it_and_not_it_to_them(catalogue, rows, bands):
     similar = catalogue.similar_to(rows[0])
     assert numbers(ranked(similar, 9)) == [1, 3, 5, 7, 9, 11]  # 0.14 radians apart or more
     pin(rows[0], rows[2], 2)
@@ -428,14 +379,6 @@ def test_times__now_is_the_databases():
 
 
 # Keys and models.
-
-
-def of_lamps():
-    Lamp.objects.bulk_create(
-        Lamp(code=f"a/{n}", image=f"{n}.png", embedding=at_angle(n / 10), embedding_source=f"{ENCODER}|{n}.png")
-        for n in range(5)
-    )
-    return list(Lamp.objects.order_by("code"))
 
 
 def of_posters():

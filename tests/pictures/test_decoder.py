@@ -187,6 +187,7 @@ def test_too_much_memory__is_one_failure_and_the_next_works(pool):
 
 
 @on_linux
+@pytest.mark.slow
 def test_webp_beyond_the_memory__is_not_called_damaged():
     image = Image.new("RGB", (6_600, 6_600))
     image.putalpha(Image.linear_gradient("L").resize(image.size))

@@ -25,6 +25,8 @@ from tests.drawn_pictures import picture_bytes
 from tests.fetch_table import DENIED_ADDRESSES, PUBLIC_ADDRESSES, REFUSED_URLS
 from tests.servers import RawServer, redirect, response, serving
 
+pytestmark = pytest.mark.network
+
 HOST = "pictures.example"
 PUBLIC = "93.184.216.34"
 SOON = 0.3

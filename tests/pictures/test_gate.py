@@ -491,6 +491,7 @@ def encodings() -> Iterator[tuple[str, bytes, Image.Image, float]]:
 
 
 @pytest.mark.skipif(not MODEL.is_dir(), reason="there is no model in ../shared/models")
+@pytest.mark.slow
 def test_one_photo_in_all_encodings__has_one_vector():
     encoder = TFHubEncoder(MODEL)
     names, files, plain, allowed = zip(*encodings(), strict=True)
@@ -604,6 +605,7 @@ def test_decoder_that_cannot_be_started__is_no_failure_of_the_picture(options, p
 
 @pytest.mark.skipif(not (SHARED / "odd_images").is_dir(), reason="there is no ../shared/odd_images")
 @pytest.mark.filterwarnings("ignore")  # Pillow has much to say
+@pytest.mark.slow
 def test_odd_pictures__are_ready_or_failed_with_a_code(options, pool):
     """Damaged files of all formats, in the decoder process and here: no crash, no hang, and no difference."""
     files = sorted(path for path in (SHARED / "odd_images").rglob("*") if path.is_file())

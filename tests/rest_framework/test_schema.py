@@ -28,7 +28,7 @@ from similar_products.rest_framework.photos import remember
 from tests.catalogues import CATALOGUES, Item, Picture, at_angle
 from tests.profiles import often
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 CHECKS = [
     not_a_server_error,

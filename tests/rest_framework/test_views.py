@@ -37,10 +37,9 @@ from similar_products.rest_framework import photos, views
 from similar_products.rest_framework.views import SimilarProductsMixin
 from tests import api
 from tests.api import ShirtViewSet
-from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, along, at_angle
+from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, add_shirt, along, at_angle
 from tests.drawn_pictures import picture_bytes, picture_file
 from tests.models import Lamp, Rug, RugPhoto, RugPhotoLook, Shirt
-from tests.test_query import shirt as add_shirt
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 

@@ -16,7 +16,7 @@ from similar_products.rest_framework.views import SimilarProductsMixin
 from tests.catalogues import CATALOGUES, ENCODER, Catalogue, Item, Picture, at_angle
 from tests.profiles import often
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 TAG = "{% load similar_products %}{% similar_products product limit=9 as found %}{{ found }}"
 WORLDS = often(500, nightly=5_000)

@@ -1,8 +1,6 @@
 """The rules of ranked(), in all four placements."""
 
-import json
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,15 +23,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 @pytest.fixture(params=CATALOGUES)
 def catalogue(request) -> Catalogue:
     return CATALOGUES[request.param]
-
-
-@pytest.fixture
-def bands(settings, tmp_path) -> Path:
-    """Near-duplicates are up to 0.14 radians apart, very similar ones 0.45, similar ones 1.05."""
-    path = tmp_path / "bands.json"
-    path.write_text(json.dumps({ENCODER: {"near_duplicate": 0.99, "very_similar": 0.9, "similar": 0.5}}))
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": path}
-    return path
 
 
 def filled(catalogue: Catalogue, *angles: float) -> list[Item]:

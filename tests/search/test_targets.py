@@ -99,6 +99,7 @@ class TestBruteForce(TestCase):
 
     @settings(max_examples=often(100, nightly=2_000), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(worlds())
+    @pytest.mark.slow
     def test_similar_to__is_what_brute_force_finds(self, world):
         placement, items, wanted, away, passes, k, exact = world
         catalogue = CATALOGUES[placement]

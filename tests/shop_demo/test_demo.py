@@ -17,6 +17,7 @@ def folder(settings, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_demo__sets_the_shop_up_once(folder, capsys, client):
     call_command("demo", port=8123, serve=False)
     first = capsys.readouterr().out

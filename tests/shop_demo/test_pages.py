@@ -1,15 +1,12 @@
-from html.parser import HTMLParser
-
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import call_command
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from shop_demo.drawing import DrawnProduct
 from shop_demo.models import Category, Product
 from shop_demo.views import POLICY
+from tests.shop_demo.elements import Elements, queries_of
 
 pytestmark = pytest.mark.django_db
 
@@ -45,31 +42,6 @@ def make_products(picture):
         return products
 
     return make
-
-
-class Elements(HTMLParser):
-    """The start tags of a page."""
-
-    def __init__(self, response):
-        super().__init__()
-        self.found = []
-        self.feed(response.content.decode())
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
-
-
-def queries_of(client, address):
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
-        response = client.get(address)
-    assert response.status_code == 200
-    # Savepoints come from the test's own transaction.
-    return [query["sql"] for query in captured if "SAVEPOINT" not in query["sql"]]
 
 
 class TestList:

@@ -10,7 +10,7 @@ from django.test import Client
 from shop_demo import settings as shop_settings
 from shop_demo.drawing import DrawnProduct
 from shop_demo.models import Category, Product
-from tests.shop_demo.test_pages import Elements, queries_of
+from tests.shop_demo.elements import Elements, queries_of
 
 pytestmark = pytest.mark.django_db
 

@@ -23,6 +23,9 @@ SIZES = {
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.browser
+@pytest.mark.network
+@pytest.mark.slow
 def test_command__takes_every_picture_at_its_size(settings, tmp_path, capsys):
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if find_chromium() is None:
