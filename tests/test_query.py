@@ -172,7 +172,7 @@ def test_similar_to__text_key_and_hidden_rows():
 
 def test_similar_to__of_another_model_is_refused(shirts, vases):
     with pytest.raises(
-        TypeError, match=r"similar_to\(\) on tests.Shirt takes one of its instances, several, .*, not Vase"
+        TypeError, match=r"similar_to\(\) on tests.Shirt takes one of its instances, several, .*; not Vase"
     ):
         Shirt.objects.similar_to(vases[0])
     with pytest.raises(TypeError, match="not int"):

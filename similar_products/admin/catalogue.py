@@ -31,9 +31,9 @@ from ..embedding.run import last_embedded
 from ..embedding.states import REASONS, is_in, pictures_with_states
 from ..encoders import Encoder
 from ..models import index_name
-from ..query import ScanSettings
 from ..search.bands import get_bands
 from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
+from ..search.scan import ScanSettings
 from .filters import PARAMETER, value_of
 from .showing import Card, find_encoder, make_card
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from pgvector import HalfVector, Vector
 
-from similar_products import query
-from similar_products.encoders import EncoderError, get_encoder
+from similar_products.encoders import get_encoder
 from similar_products.pictures.gate import ImageRejected, load_pixels
-from similar_products.query import SimilarManager, similar_to
+from similar_products.query import SimilarManager, SimilarQuerySet, similar_to
+from similar_products.search import scan
 from similar_products.search.ranking import ranked
 from tests.catalogues import (
     CATALOGUES,
@@ -355,9 +355,7 @@ def test_similar_to__asks_a_base_manager_that_narrows_down_each_time(monkeypatch
     CATALOGUES["product"].fill(items)
     Shirt.objects.update(color="red")
     shirts, seen = Shirt.objects.all(), {"color": "red"}
-    monkeypatch.setattr(
-        SimilarManager, "get_queryset", lambda manager: query.SimilarQuerySet(manager.model).filter(**seen)
-    )
+    monkeypatch.setattr(SimilarManager, "get_queryset", lambda manager: SimilarQuerySet(manager.model).filter(**seen))
     assert names(shirts.similar_to(items[0].row)) == ["b"]
     seen["color"] = "blue"
     assert names(shirts.similar_to(items[0].row)) == []
@@ -370,7 +368,7 @@ def test_similar_to__asks_a_base_manager_that_narrows_down_each_time(monkeypatch
 def test_index__that_ends_early_does_not_cost_a_row(
     catalogue, items, settings, monkeypatch, django_assert_num_queries, form
 ):
-    monkeypatch.setitem(query.SCAN_SETTINGS, "iterative_scan", "off")
+    monkeypatch.setitem(scan.SCAN_SETTINGS, "iterative_scan", "off")
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EF_SEARCH": 1}
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -555,7 +553,7 @@ def test_targets__bad_picture_is_refused_at_once(django_assert_num_queries):
 def test_targets__picture_in_which_the_encoder_sees_nothing(settings, monkeypatch):
     encoder = get_encoder()
     monkeypatch.setattr(type(encoder), "features", lambda self, pixels: np.zeros((len(pixels), 1280)))
-    with pytest.raises(EncoderError, match="sees nothing in the picture"):
+    with pytest.raises(ImageRejected, match="nothing to be seen in the photo"):
         Shirt.objects.similar_to(picture_bytes("red", "blue"))
 
 
@@ -567,7 +565,7 @@ def test_targets__of_another_kind_are_named(items, catalogue):
         catalogue.similar_to([items[0].row, Order()])
     with pytest.raises(TypeError, match="not Order"):
         catalogue.similar_to(Order.objects.all())
-    with pytest.raises(TypeError, match=r"away_from takes one of its instances, .*, not list"):
+    with pytest.raises(TypeError, match=r"away_from takes one of its instances, .*; not list"):
         catalogue.similar_to(items[0].row, away_from=[0.0] * 1280)
 
 
