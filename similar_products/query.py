@@ -95,8 +95,7 @@ def _with_distance(queryset: "models.QuerySet[ModelT]", comparison: Comparison) 
     # An inner join, since ordering through a LEFT JOIN loses the index.
     found: models.QuerySet[Any] = queryset.filter(*conditions, **{f"{embedding}__isnull": False})
     if not placement.several:
-        found = found.annotate(distance=comparison.distance(embedding))
-        return found
+        return cast("models.QuerySet[ModelT]", found.annotate(distance=comparison.distance(embedding)))
     # Named after that filter, so for the same join: a condition on the relation would make a join of its own.
     fields = ("pk", "embedding", "embedding_source")
     found = found.alias(**{comparison.path(field): F(placement.from_product(field)) for field in fields})

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
@@ -85,8 +85,8 @@ class PinsAndHides(Rules):
             pinned = products.filter(Condition("{key}::text IN {keys}", key="pk", keys=self._pinned))
         else:
             pinned = products.filter(pk__in=list(self._valid(keys)))
-        pinned = pinned.annotate(_place=Written(PLACE, **self._parts, key="pk", output_field=IntegerField()))
-        return pinned
+        place = Written(PLACE, **self._parts, key="pk", output_field=IntegerField())
+        return cast("models.QuerySet[ModelT]", pinned.annotate(_place=place))
 
     def _is_none_of(self, keys: str) -> Condition:
         subquery = Independent(Written(keys, **self._parts, output_field=TEXT))

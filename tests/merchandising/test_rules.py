@@ -38,7 +38,7 @@ from tests.models import (
     VaseLook,
 )
 from tests.profiles import often
-from tests.search.test_ranking import bands  # noqa: F401  a fixture
+from tests.search.conftest import bands  # noqa: F401  a fixture
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
 
