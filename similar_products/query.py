@@ -1,11 +1,10 @@
 """``similar_to``: SQL only. The vector never leaves the database, and no model is opened to answer."""
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any, Self, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from django.db import models
-from django.db.models import F, Func, OuterRef, Q, TextField, Value
+from django.db.models import F, OuterRef, Q, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.lookups import IsNull
 from django.db.models.query import ModelIterable
@@ -14,9 +13,10 @@ from django.db.models.sql.datastructures import Join
 
 from .conf import get_settings, listed
 from .encoders import get_encoder
+from .search.bands import get_bands as get_bands
+from .search.expressions import Written
 from .search.placement import (
     DERIVED_FIELDS,
-    Concatenate,
     IsCurrent,
     Placement,
     declared_through,
@@ -24,80 +24,15 @@ from .search.placement import (
     holder_of,
     source_of,
 )
-from .search.ranking import in_full, is_nearest_first, ranked
+from .search.ranking import RankingOptions
+from .search.ranking import ranked as ranked
+from .search.scan import NearestFirst, ScanSettings, SimilarQuery, turn_into
 from .search.targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 
-
-SCAN_SETTINGS = {"iterative_scan": "relaxed_order", "max_scan_tuples": str(2**31 - 1), "scan_mem_multiplier": "1000"}
-"""pgvector's, each at the most it allows."""
-
-
 RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
 """What a result carries; a field of that name would be written over, and saved."""
-
-
-class ScanSettings(Func):
-    """pgvector's settings for this one statement, so that k rows come whatever the filter.
-
-    Without iterative scans a filter that matches 10 % of the rows gets 4 of 12 rows. Even with them pgvector gives up
-    after 20,000 rows or ``work_mem``, whichever comes first: of 30,000 products 20,211 could be reached, and 30,000 of
-    30,000 without these limits. An uncorrelated subquery is run before the index scan, needs no transaction and no
-    extra round trip, and its settings end with the statement; where a transaction is open they end with that.
-    """
-
-    output_field = TextField()
-
-    def __init__(self, ef_search: int) -> None:
-        settings = {**SCAN_SETTINGS, "ef_search": str(ef_search)}
-        calls = " || ".join(f"set_config('hnsw.{name}', '{value}', true)" for name, value in settings.items())
-        super().__init__(template=f"(SELECT {calls})")
-
-
-class NearestFirst(ModelIterable):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Rows of ``similar_to``: each with its ``similarity``, a page in order whatever its length, and k of them.
-
-    Each product comes once. Relaxed scans hand rows over in nearly ascending order, and PostgreSQL, which takes it for
-    ascending, sorts each 32 of them by the key only. And a page that comes short is asked for once more, of all rows:
-    an HNSW scan that lands among hundreds of entries of one vector does not leave them again. Of 30,000 products one
-    that had 800 copies found those and none else, and one whose 800 former versions were not yet vacuumed found
-    nothing at all.
-    """
-
-    def __iter__(self) -> Iterator[Any]:
-        queryset: Any = self.queryset
-        rows: Iterable[Any] = super().__iter__()
-        if is_nearest_first(queryset.query) and queryset.query.is_sliced:
-            rows = _completed(queryset, sorted(rows, key=_distance))
-        for row in rows:
-            # Cosine similarity; what points the other way is not alike at all, and no less.
-            row.similarity = min(max(1.0 - row.distance, 0.0), 1.0)
-            yield row
-
-
-def _distance(row: Any) -> float:
-    distance: float = row.distance
-    return distance
-
-
-def _completed(queryset: Any, rows: list[Any]) -> list[Any]:
-    """Return the rows of a slice, each product once and as many as there are."""
-    first, stop = queryset.query.low_mark, queryset.query.high_mark
-    unique: dict[Any, Any] = {row.pk: row for row in reversed(rows)}
-    comparison = queryset.query.comparison
-    if len(unique) < len(rows):
-        # A filter over a to-many relation after similar_to gives one row for each match, Django's way. Where a
-        # slice of products begins and ends cannot be told from a slice of rows.
-        everything = in_full(queryset)
-        everything.query.clear_limits()
-        matches: list[Any] = list(ModelIterable(everything))
-        products = {row.pk: row for row in reversed(matches)}
-        return sorted(products.values(), key=_distance)[first:stop]
-    is_short = stop is not None and len(rows) < stop - first
-    if is_short and comparison.tops_up and not comparison.is_exact:
-        return list(ModelIterable(in_full(queryset)))
-    return rows
 
 
 def similar_to(
@@ -129,58 +64,60 @@ def similar_to(
     comparison = compare_with(queryset.model, placement, target, away_from=away_from, is_exact=exact)
     if comparison is None:
         return queryset.none()
-    embedding = placement.from_product("embedding")
     if taken := [name for name in RESULT_NAMES if hasattr(queryset.model, name)]:
         raise TypeError(
             f"{queryset.model._meta.label} has {listed(taken)} of its own, which similar_to() gives each result; give "
             "the model's another name."
         )
-    # What depends on no row is worked out once and first: without a vector to compare with nothing is scanned.
-    conditions = [] if comparison.condition is None else [comparison.condition]
-    if not exact:  # which would keep PostgreSQL from scanning in parallel
-        conditions.append(IsNull(ScanSettings(get_settings().ef_search), False))
-    conditions += _is_other(comparison.products)
-    image = "matched_image" if placement.several else placement.product_image
-    is_current = IsCurrent(comparison.path("embedding_source"), comparison.encoder, image)
-    if not placement.several:
-        conditions.append(is_current)
-    # An inner join, since ordering through a LEFT JOIN loses the index.
-    found: Any = _one_row_each(queryset).filter(*conditions, **{f"{embedding}__isnull": False})
-    if placement.several:
-        # Named after that filter, so for the same join: a condition on the relation would make a join of its own.
-        fields = ("pk", "embedding", "embedding_source")
-        found = found.alias(**{comparison.path(field): F(placement.from_product(field)) for field in fields})
-        found = found.annotate(matched_image=F(placement.product_image))
-    found = found.annotate(distance=comparison.distance(comparison.path("embedding")))
-    if placement.several:
-        found = found.filter(is_current, ~models.Exists(_nearer_pictures(comparison)))
+    found = _with_distance(_one_row_each(queryset), comparison)
     # Ascending distance and then the key is the one ordering that keeps the index and is stable.
     found = found.order_by("distance", "pk")
     if not found.query.standard_ordering:  # reverse() before similar_to() would list the farthest first
         found = found.reverse()
     if found._iterable_class is ModelIterable:
         found._iterable_class = NearestFirst
-    # Django copies the attributes of a query with it, so this reaches ranked() over any queryset class.
-    found.query.comparison = comparison
-    return cast("models.QuerySet[ModelT]", found)
+    turn_into(found.query, SimilarQuery).comparison = comparison
+    return found
+
+
+def _with_distance(queryset: "models.QuerySet[ModelT]", comparison: Comparison) -> "models.QuerySet[ModelT]":
+    """Return the rows that can be compared, each with its distance; of several pictures with the nearest."""
+    placement = comparison.placement
+    embedding, image = placement.from_product("embedding"), placement.product_image
+    # What depends on no row is worked out once and first: without a vector to compare with nothing is scanned.
+    conditions = [] if comparison.condition is None else [comparison.condition]
+    if not comparison.is_exact:  # which would keep PostgreSQL from scanning in parallel
+        conditions.append(IsNull(ScanSettings(get_settings().ef_search), False))
+    conditions += _is_other(comparison.products)
+    source = comparison.path("embedding_source")
+    if not placement.several:
+        conditions.append(IsCurrent(source, comparison.encoder, image))
+    # An inner join, since ordering through a LEFT JOIN loses the index.
+    found: models.QuerySet[Any] = queryset.filter(*conditions, **{f"{embedding}__isnull": False})
+    if not placement.several:
+        return cast("models.QuerySet[ModelT]", found.annotate(distance=comparison.distance(embedding)))
+    # Named after that filter, so for the same join: a condition on the relation would make a join of its own.
+    fields = ("pk", "embedding", "embedding_source")
+    found = found.alias(**{comparison.path(field): F(placement.from_product(field)) for field in fields})
+    found = found.annotate(matched_image=F(image), distance=comparison.distance(comparison.path("embedding")))
+    is_current = IsCurrent(source, comparison.encoder, "matched_image")
+    return found.filter(is_current, ~models.Exists(_nearer_pictures(comparison)))
 
 
 def _nearer_pictures(comparison: Comparison) -> "models.QuerySet[Any]":
     """Return the pictures of the same product that are nearer to the target than the row's own."""
     placement = comparison.placement
-    return (
-        placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}, embedding__isnull=False)
-        .filter(IsCurrent("embedding_source", comparison.encoder, placement.holder_image))
-        .order_by()
-        .alias(_distance=comparison.distance("embedding"))
-        .filter(
-            Q(_distance__lt=OuterRef("distance"))
-            | Q(_distance=OuterRef("distance"), pk__lt=OuterRef(comparison.path("pk")))
-        )
+    is_current = IsCurrent("embedding_source", comparison.encoder, placement.holder_image)
+    pictures: models.QuerySet[Any] = placement.holder._base_manager.order_by()
+    pictures = pictures.filter(is_current, **{placement.owner: OuterRef("pk")}, embedding__isnull=False)
+    pictures = pictures.alias(_distance=comparison.distance("embedding"))
+    return pictures.filter(
+        Q(_distance__lt=OuterRef("distance"))
+        | Q(_distance=OuterRef("distance"), pk__lt=OuterRef(comparison.path("pk")))
     )
 
 
-def _is_other(products: Any) -> list[Any]:
+def _is_other(products: "Sequence[Any] | models.QuerySet[Any]") -> list[Any]:
     """Return the conditions that a row is none of the target's products."""
     if isinstance(products, models.QuerySet):
         return [~Q(pk__in=products.values("pk"))]
@@ -237,30 +174,9 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         """Return the rows that look like ``target``; see ``similar_products.query.similar_to``."""
         return similar_to(self, target, away_from=away_from, exact=exact, through=self._through)  # type: ignore[return-value]
 
-    def ranked(
-        self,
-        k: int,
-        *,
-        min_similarity: float = 0.0,
-        near_duplicates: bool | None = None,
-        variants: bool = False,
-        exclude: Iterable[Any] | models.Model | None = (),
-        diversity: float = 0.0,
-        merchandising: bool = True,
-        at: datetime | None = None,
-    ) -> list[ModelT]:
-        """Return up to ``k`` of the similar rows by the shop's rules; see ``search.ranking.ranked``."""
-        return ranked(
-            self,
-            k,
-            min_similarity=min_similarity,
-            near_duplicates=near_duplicates,
-            variants=variants,
-            exclude=exclude,
-            diversity=diversity,
-            merchandising=merchandising,
-            at=at,
-        )
+    def ranked(self, k: int, **options: Unpack[RankingOptions]) -> list[ModelT]:
+        """Return up to ``k`` of the similar rows by the shop's rules; see ``similar_products.query.ranked``."""
+        return ranked(self, k, **options)
 
     def with_picture(self) -> Self:
         """Return the rows that lead to a picture."""
@@ -299,7 +215,7 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
             )
         return get_placement(self.model)
 
-    def _wanted(self) -> Concatenate:
+    def _wanted(self) -> Written:
         return source_of(Value(get_encoder().name), self._own().holder_image)
 
     def _clone(self) -> Self:

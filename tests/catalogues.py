@@ -188,3 +188,16 @@ def nearest(items: Sequence[Item], wanted: np.ndarray, encoder: str) -> list[tup
             distance, image = min(distances, key=lambda pair: pair[0])
             found.append((distance, item.row.pk, image))
     return sorted(found, key=lambda entry: entry[:2])
+
+
+def filled(catalogue: Catalogue, *angles: float) -> list[Item]:
+    """Return products at these angles; where there are several pictures, each has one more, far from all."""
+    items = [
+        Item(
+            f"item {number:02}",
+            [Picture(at_angle(angle)), *([Picture(along(number + 2))] if catalogue.several else [])],
+        )
+        for number, angle in enumerate(angles)
+    ]
+    catalogue.fill(items)
+    return items

@@ -50,4 +50,4 @@ def store(data: bytes) -> str:
 def add_shirt(name: str, data: bytes, vector: np.ndarray, **values) -> Shirt:
     image = store(data)
     row = Shirt(name=name, image=image, embedding=vector, embedding_source=f"{ENCODER}|{image}", **values)
-    return QuerySet(Shirt).bulk_create([row])[0]
+    return QuerySet[Shirt](Shirt).bulk_create([row])[0]

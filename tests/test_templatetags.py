@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.template import Context, Template, TemplateSyntaxError, engines
 from django.utils.functional import SimpleLazyObject
 
-from similar_products.templatetags.similar_products import product_picture
+from similar_products.templatetags.similar_products import product_picture, with_pictures
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, add_shirt, add_vase, at_angle
 from tests.models import Order, Rug, Shirt, Vase
 
@@ -93,6 +93,13 @@ def test_product_picture__of_several_is_the_one_that_matched(django_assert_num_q
     with django_assert_num_queries(1):
         assert product_picture(items[1].row).name == "b-0.png"
     assert not product_picture(Rug.objects.create(name="no picture"))
+
+
+def test_with_pictures__gives_each_product_with_its_picture(shirts, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        pairs = with_pictures(shirts)
+    assert pairs == [(shirt, product_picture(shirt)) for shirt in shirts]
+    assert with_pictures([]) == []
 
 
 def test_tag__takes_the_rules(shirts):

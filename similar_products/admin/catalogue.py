@@ -30,9 +30,9 @@ from ..embedding.hnsw import has_index
 from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
 from ..encoders import Encoder
 from ..models import index_name
-from ..query import ScanSettings
 from ..search.bands import get_bands
 from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
+from ..search.scan import ScanSettings
 from .filters import PARAMETER, value_of
 from .showing import Card, find_encoder, make_card
 

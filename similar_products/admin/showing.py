@@ -24,10 +24,10 @@ from ..embedding.states import REASONS, STATE_NAMES, is_servable, state_of_pictu
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..encoders.photo import TooManyPhotos, embed_photo
 from ..pictures.gate import ImageRejected
-from ..query import similar_to
+from ..query import ranked, similar_to
 from ..search.bands import WORDS
-from ..search.placement import get_placement, picture_field, picture_of
-from ..search.ranking import ranked, without_hidden
+from ..search.placement import first_picture, get_placement, picture_of
+from ..search.rules import without_hidden
 from ..visibility import visible_and_similar, visible_products
 
 logger = logging.getLogger(__name__)
@@ -188,8 +188,7 @@ def _rank(model_admin: Any, request: HttpRequest, similar: QuerySet[Any], limit:
     """Return what the shop's rules choose. The one place of the admin that asks ``ranked``."""
     placement = get_placement(similar.model)
     if placement.several:
-        pictures = placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}).order_by("pk")
-        similar = similar.annotate(similar_products_first=Subquery(pictures.values(placement.holder_image)[:1]))
+        similar = similar.annotate(similar_products_first=Subquery(first_picture(placement, OuterRef("pk"))))
     elif relation := placement.product_image.rpartition(LOOKUP_SEP)[0]:
         similar = similar.select_related(relation)
     return [make_card(model_admin, request, row) for row in ranked(similar, limit)]
@@ -220,8 +219,7 @@ def make_card(model_admin: Any, request: HttpRequest, product: Any, image: str |
 
 def file_of(product: models.Model, image: str) -> Any:
     """Return the picture of that name as the file field of the product's pictures gives it."""
-    field_of_picture = picture_field(get_placement(product.__class__).holder)
-    return field_of_picture.attr_class(product, field_of_picture, image)
+    return get_placement(product.__class__).picture(product, image)
 
 
 def url_of(picture: Any) -> str:

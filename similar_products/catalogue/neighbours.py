@@ -145,13 +145,10 @@ def current_rows(products: QuerySet[Model], encoder_name: str, using: str) -> Qu
     vectors.
     """
     placement = get_placement(products.model)
-    return (
-        placement.holder._base_manager.using(using)
-        .filter(
-            IsCurrent("embedding_source", Value(encoder_name), placement.holder_image),
-            **{f"{placement.owner}__in": products.order_by().values("pk"), "embedding__isnull": False},
-        )
-        .order_by(placement.owner, "pk")
+    rows: QuerySet[Model] = placement.holder._base_manager.using(using).order_by(placement.owner, "pk")
+    return rows.filter(
+        IsCurrent("embedding_source", Value(encoder_name), placement.holder_image),
+        **{f"{placement.owner}__in": products.order_by().values("pk"), "embedding__isnull": False},
     )
 
 

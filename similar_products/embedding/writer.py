@@ -170,7 +170,7 @@ class VectorWriter:
         return sql.SQL(SAME_RELATED_PICTURE).format(pictures=sql.SQL(statement))
 
     def _column(self, field: str) -> sql.SQL:
-        column: str = self._placement.holder._meta.get_field(field).column  # type: ignore[union-attr, assignment]
+        column: str = self._placement.holder._meta.get_field(field).column
         return self._quote(column)
 
     def _quote(self, text: str) -> sql.SQL:

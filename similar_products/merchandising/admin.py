@@ -24,12 +24,12 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy
 
 from ..admin.showing import Similar, as_visitor, noted, url_of
+from ..query import ranked
 from ..search.bands import WORDS
-from ..search.placement import get_placement, picture_of
-from ..search.ranking import ranked
+from ..search.placement import get_placement, picture_of, root_of
 from ..visibility import visible_and_similar
 from .forms import ProductSelect, RuleForm, RuleFormSet, SingleRuleForm, names_of
-from .models import Rule, root_of
+from .models import Rule
 
 PREVIEW_LENGTH = 12
 

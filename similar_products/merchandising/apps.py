@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ class MerchandisingConfig(AppConfig):
 
         connect()
 
-    def rules_for(self, model: type[models.Model], products: Any, at: datetime | None) -> "PinsAndHides":
-        """Return the rules in force; ``search.ranking`` asks the app registry for this app by its label."""
+    def rules_for(
+        self, model: type[models.Model], products: "Sequence[Any] | models.QuerySet[Any]", at: datetime | None
+    ) -> "PinsAndHides":
+        """Return the rules in force; ``search.rules`` asks the app registry for this app by its label."""
         from .rules import PinsAndHides
 
         return PinsAndHides(model, products, at)

@@ -15,7 +15,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext
 
-from .models import Rule, key_of, root_of
+from ..search.placement import root_of
+from .models import Rule, key_of
 
 
 def names_of(model: type[models.Model] | None, keys: Iterable[str], using: str | None = None) -> dict[str, str]:

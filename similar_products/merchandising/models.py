@@ -12,18 +12,9 @@ from django.db import connection, models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from ..search.placement import root_of
+
 MAX_KEY_LENGTH = 255
-
-
-def root_of(model: type[models.Model]) -> type[models.Model]:
-    """Return the model that rules of ``model`` are kept for: of a proxy and of a child table, the topmost parent.
-
-    A child with a primary key of its own beside the link to its parent is another model, with keys of its own.
-    """
-    root: Any = model._meta.concrete_model
-    while getattr(root._meta.pk.remote_field, "parent_link", False):
-        root = root._meta.pk.remote_field.model._meta.concrete_model
-    return root  # type: ignore[no-any-return]
 
 
 def key_of(model: type[models.Model], value: Any) -> Any:

@@ -1,10 +1,10 @@
 """What the rules in force come to for one list, as expressions in its own query."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
@@ -15,31 +15,37 @@ from django.db.models.functions import Cast, Now
 from django.db.models.signals import post_delete
 
 from ..search.expressions import Condition, Independent, Written
-from ..search.placement import get_placement
-from .models import Rule, key_of, root_of
+from ..search.placement import get_placement, root_of
+from ..search.rules import Rules
+from .models import Rule, key_of
 
 TEXT = TextField()
 TEXTS = ArrayField(TEXT)
 
+# Written out, since each page with similar products asks it: Django built and compiled these queries in 2 ms a list.
+# ``shown`` are the keys of the products that the list is shown with, ``rules`` those in force.
 PINNED = "(SELECT other_key FROM {rules} AS rule WHERE action = 'pin' AND product_key = ANY({shown}))"
 PLACE = (
     "(SELECT min(place) FROM {rules} AS _similar_rule "  # not the name of a table that the key may come from
     "WHERE action = 'pin' AND product_key = ANY({shown}) AND other_key = {key}::text)"
 )
-NAMED = (
-    "(SELECT CASE WHEN action IN ({pairs}) AND product_key = ANY({{shown}}) THEN other_key ELSE product_key END "
-    "FROM {{rules}} AS rule WHERE action = 'everywhere' OR (action IN ({pairs}) AND product_key = ANY({{shown}})) "
-    "OR (action = 'hide' AND other_key = ANY({{shown}})))"
+HIDDEN = (
+    "(SELECT product_key FROM {rules} AS rule WHERE action = 'everywhere' "
+    # A pair is not shown together either way.
+    "OR (action = 'hide' AND other_key = ANY({shown})) "
+    "UNION ALL SELECT other_key FROM {rules} AS rule WHERE action = 'hide' AND product_key = ANY({shown}))"
 )
-HIDDEN = NAMED.format(pairs="'hide'")
-HIDDEN_OR_PINNED = NAMED.format(pairs="'hide', 'pin'")
-"""What rules say of a list that is shown with the products of the keys ``shown``.
+HIDDEN_OR_PINNED = (
+    "(SELECT product_key FROM {rules} AS rule WHERE action = 'everywhere' "
+    "OR (action = 'hide' AND other_key = ANY({shown})) "
+    # A pin stands in the lists of its own product alone.
+    "UNION ALL SELECT other_key FROM {rules} AS rule WHERE action IN ('hide', 'pin') AND product_key = ANY({shown}))"
+)
 
-Written out: each page with similar products asks it, and Django built and compiled these queries in 2 ms a list.
-"""
+ModelT = TypeVar("ModelT", bound=models.Model)
 
 
-class PinsAndHides:
+class PinsAndHides(Rules):
     """The rules of a list of products of ``model`` beside the products that it is shown with.
 
     ``products``: their keys, or a queryset of them; none where the list belongs to a photo. ``at``: the moment whose
@@ -58,41 +64,35 @@ class PinsAndHides:
             else Value([str(key) for key in self._valid(products)], TEXTS),
         }
         self.may_pin = isinstance(products, models.QuerySet) or bool(products)
-        """Whether the list stands beside products, in whose lists others may be pinned."""
         self._pinned = Independent(Written(PINNED, **self._parts, output_field=TEXT))
 
     @property
     def is_not_hidden(self) -> Condition:
-        """The condition that a product is not hidden here."""
         return self._is_none_of(HIDDEN)
 
     @property
     def is_free(self) -> Condition:
-        """The condition that a product is neither hidden nor pinned here."""
         return self._is_none_of(HIDDEN_OR_PINNED)
 
     @property
     def pins(self) -> Written:
-        """The keys of the pinned products, an array of texts."""
         return Written("ARRAY{keys}", keys=self._pinned, output_field=TEXTS)
 
-    def only_pinned(self, products: Any, keys: Sequence[str] | None) -> Any:
-        """Return the pinned ones of ``products``, each with its ``_place``.
-
-        ``keys`` are those of ``_pins`` where they are known: by them rows are found in the index of the primary key,
-        and without them by looking at each row.
-        """
+    def only_pinned(self, products: "models.QuerySet[ModelT]", keys: Sequence[str] | None) -> "models.QuerySet[ModelT]":
+        # By keys rows are found in the index of the primary key, and without them by looking at each row.
+        pinned: models.QuerySet[Any]
         if keys is None:
-            products = products.filter(Condition("{key}::text IN {keys}", key="pk", keys=self._pinned))
+            pinned = products.filter(Condition("{key}::text IN {keys}", key="pk", keys=self._pinned))
         else:
-            products = products.filter(pk__in=list(self._valid(keys)))
-        return products.annotate(_place=Written(PLACE, **self._parts, key="pk", output_field=IntegerField()))
+            pinned = products.filter(pk__in=list(self._valid(keys)))
+        place = Written(PLACE, **self._parts, key="pk", output_field=IntegerField())
+        return cast("models.QuerySet[ModelT]", pinned.annotate(_place=place))
 
     def _is_none_of(self, keys: str) -> Condition:
         subquery = Independent(Written(keys, **self._parts, output_field=TEXT))
         return Condition("NOT ({key}::text IN {keys})", key="pk", keys=subquery)
 
-    def _valid(self, keys: Sequence[Any]) -> Any:
+    def _valid(self, keys: Sequence[Any]) -> Iterator[Any]:
         for key in keys:
             try:
                 yield key_of(self._model, key)

@@ -34,10 +34,11 @@ from ..conf import get_settings
 from ..embedding.states import count_states, is_servable, last_embedded, pictures_of, state_of
 from ..encoders import get_encoder
 from ..encoders.photo import embed_photo
-from ..query import similar_to
+from ..query import ranked, similar_to
 from ..search.bands import WORDS
-from ..search.placement import get_placement
-from ..search.ranking import ranked, without_hidden
+from ..search.placement import first_picture, get_placement
+from ..search.rules import without_hidden
+from ..search.scan import comparison_of
 from ..visibility import only_visible
 from .exceptions import exception_handler
 from .parsers import PhotoParser, SmallJSONParser, refuse_chunked
@@ -123,8 +124,9 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         products = self._filtered()
         found: list[Any] = []
         if anchor is None or is_servable(anchor.similar_products_pictures):
-            similar: Any = similar_to(products, target)
-            similar = similar.annotate(_compared_by=similar.query.comparison.encoder)
+            similar = similar_to(products, target)
+            if comparison := comparison_of(similar.query):
+                similar = similar.annotate(_compared_by=comparison.encoder)
             rules = {name: options[name] for name in ("min_similarity", "exclude", "diversity")}
             found = ranked(similar, options["limit"], **rules)
         encoder = found[0]._compared_by if found else get_encoder().name
@@ -216,8 +218,7 @@ def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:
     placement = get_placement(products.model)
     if not placement.several:
         return products
-    pictures = placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}).order_by("pk")
-    pictured: QuerySet[Any] = products.annotate(matched_image=Subquery(pictures.values(placement.holder_image)[:1]))
+    pictured: QuerySet[Any] = products.annotate(matched_image=Subquery(first_picture(placement, OuterRef("pk"))))
     return pictured
 
 

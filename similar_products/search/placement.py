@@ -6,31 +6,32 @@ leads to now.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any, ClassVar, Protocol, cast
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
-from django.db.models import F, FileField, Func, TextField, Value
+from django.db.models import FileField, TextField
 from django.db.models.constants import LOOKUP_SEP
+from django.db.models.fields.files import FieldFile
 from django.db.models.functions import Cast
+from django.db.models.options import Options
 from pgvector.django import HalfVectorField
 
 from ..conf import get_settings
 from .expressions import Condition, Written
 
-if TYPE_CHECKING:
-    from ..models import VisuallySimilarModel
-
 DERIVED_FIELDS = ("embedding", "embedding_source", "embedding_error")
 SOURCE_SEPARATOR = "|"
+# Django's Concat wraps each part in COALESCE, by which a row whose picture is NULL would look current.
+SOURCE = f"({{encoder}} || '{SOURCE_SEPARATOR}' || {{image}})"
 
 
-class Concatenate(Func):
-    """SQL's ``||``. Django's Concat wraps each part in COALESCE, which makes NULL pictures look current."""
+class Holder(Protocol):
+    """What is asked of a class derived from ``VisuallySimilarModel``, which itself stands above this module."""
 
-    arg_joiner = " || "
-    template = "(%(expressions)s)"
-    output_field = TextField()
+    similar_image: ClassVar[str]
+    _meta: "ClassVar[Options[Any]]"
 
 
 class EncoderOf(Written):
@@ -42,26 +43,21 @@ class EncoderOf(Written):
         super().__init__(f"split_part({{source}}, '{SOURCE_SEPARATOR}', 1)", source=source)
 
 
-def source_of(encoder: Any, image: str) -> Concatenate:
+def source_of(encoder: Any, image: str) -> Written:
     """Return the expression ``ENCODER|PICTURE`` for the picture at the path ``image``."""
-    return Concatenate(encoder, Value(SOURCE_SEPARATOR), F(image))
-
-
-def half(embedding: str, dimensions: int) -> Cast:
-    """Return the very expression that the HNSW index stands on; any other loses the index."""
-    return Cast(embedding, HalfVectorField(dimensions=dimensions))
+    return Written(SOURCE, encoder=encoder, image=image, output_field=TextField())
 
 
 class IsCurrent(Condition):
     """The condition that a source names an encoder and a picture, the row's own."""
 
-    def __init__(self, source: Any, encoder: Any, image: Any) -> None:
-        super().__init__(
-            f"{{source}} = ({{encoder}} || '{SOURCE_SEPARATOR}' || {{image}})",
-            source=source,
-            encoder=encoder,
-            image=image,
-        )
+    def __init__(self, source: str, encoder: Any, image: str) -> None:
+        super().__init__(f"{{source}} = {SOURCE}", source=source, encoder=encoder, image=image)
+
+
+def half(embedding: str, dimensions: int) -> Cast:
+    """Return the very expression that the HNSW index stands on; any other loses the index."""
+    return Cast(embedding, HalfVectorField(dimensions=dimensions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +66,25 @@ class Placement:
 
     ``holder``: the model with the vector; ``through``: from product to holder ('' where they are one);
     ``owner``: from holder back to product ('pk' where they are one); ``holder_image`` and ``product_image``:
-    the picture's name seen from either; ``several``: whether a product may have more than one holder.
+    the picture's name seen from either; ``picture_field``: the file field that has it; ``several``: whether a product
+    may have more than one holder.
     """
 
-    holder: "type[VisuallySimilarModel]"
+    holder: type[Any]  # a Model that is a Holder; Python's types know no "and"
     through: str
     owner: str
     holder_image: str
     product_image: str
+    picture_field: FileField
     several: bool
 
     def from_product(self, field: str) -> str:
         """Return the path of a holder's field seen from the product."""
         return f"{self.through}{LOOKUP_SEP}{field}" if self.through else field
+
+    def picture(self, product: models.Model, name: str | None) -> FieldFile:
+        """Return the picture of that name as the file field gives it; falsy where there is no name."""
+        return self.picture_field.attr_class(product, self.picture_field, name)
 
 
 def get_placement(model: type[models.Model], through: str = "") -> Placement:
@@ -91,45 +93,53 @@ def get_placement(model: type[models.Model], through: str = "") -> Placement:
     ``through`` is the path of relations to the model that has them; without it, what the model's manager or
     ``SIMILAR_PRODUCTS["PRODUCTS"]`` declares.
     """
-    through = through or declared_through(model)
-    current: type[models.Model] = model
-    back: list[str] = []
-    several = False
+    return _find_placement(model, through or declared_through(model))
+
+
+@cache  # models do not change; settings, which may, have been asked for the path already
+def _find_placement(model: type[models.Model], through: str) -> Placement:
     hops = through.split(LOOKUP_SEP) if through else []
-    for hop in hops:
-        relation: Any = current._meta.get_field(hop)
-        way_back = getattr(getattr(relation, "remote_field", None), "name", "+")
-        if not relation.is_relation or relation.related_model is None or way_back.endswith("+"):
-            raise TypeError(
-                f"through={through!r} passes {current._meta.label}.{hop}, which is no relation to a model that "
-                "leads back again. Name foreign keys, one-to-one or many-to-many relations, in either direction."
-            )
-        several = several or relation.one_to_many or relation.many_to_many
-        back.insert(0, way_back)
-        current = relation.related_model
-    holder = holder_of(current)
+    reached, back, several = _follow(model, hops, through)
+    holder = holder_of(reached)
     if holder is None:
-        reached = f"through={through!r} leads to {current._meta.label}" if through else current._meta.label
+        where = f"through={through!r} leads to {reached._meta.label}" if through else reached._meta.label
         raise TypeError(
-            f"{reached}, which is not derived from VisuallySimilarModel. Derive it, or name with through= the "
+            f"{where}, which is not derived from VisuallySimilarModel. Derive it, or name with through= the "
             "relation that leads to the model that is."
         )
-    picture_field(holder)
-    holder_hops = holder.similar_image.split(LOOKUP_SEP)
+    field = picture_field(holder)
+    image = holder.similar_image.split(LOOKUP_SEP)
     # A companion's picture 'product__image' is the product's own 'image': no join there and back.
-    forth, remaining, returning = list(hops), list(holder_hops), list(back)
-    while forth and returning and remaining and remaining[0] == returning[0]:
-        forth.pop()
-        remaining.pop(0)
-        returning.pop(0)
+    shared = 0
+    while shared < len(back) and image[shared] == back[shared]:
+        shared += 1
     return Placement(
         holder=holder,
         through=through,
         owner=LOOKUP_SEP.join([*back, "pk"]),  # the key, whatever field a relation points to
-        holder_image=LOOKUP_SEP.join(holder_hops),
-        product_image=LOOKUP_SEP.join(forth + remaining),
+        holder_image=LOOKUP_SEP.join(image),
+        product_image=LOOKUP_SEP.join([*hops[: len(hops) - shared], *image[shared:]]),
+        picture_field=field,
         several=several,
     )
+
+
+def _follow(model: type[models.Model], hops: list[str], through: str) -> tuple[type[models.Model], list[str], bool]:
+    """Return the model that ``hops`` lead to, the relations back again, and whether there may be several rows."""
+    back: list[str] = []
+    several = False
+    for hop in hops:
+        relation: Any = model._meta.get_field(hop)
+        way_back = getattr(getattr(relation, "remote_field", None), "name", "+")
+        if not relation.is_relation or relation.related_model is None or way_back.endswith("+"):
+            raise TypeError(
+                f"through={through!r} passes {model._meta.label}.{hop}, which is no relation to a model that "
+                "leads back again. Name foreign keys, one-to-one or many-to-many relations, in either direction."
+            )
+        several = several or relation.one_to_many or relation.many_to_many
+        back.insert(0, way_back)
+        model = relation.related_model
+    return model, back, several
 
 
 def declared_through(model: type[models.Model]) -> str:
@@ -138,38 +148,50 @@ def declared_through(model: type[models.Model]) -> str:
     return through or get_settings().product(model).through
 
 
-def picture_of(product: models.Model) -> Any:
+def root_of(model: type[models.Model]) -> type[models.Model]:
+    """Return the model whose table gives ``model`` its keys: of a proxy and of a child table, the topmost parent.
+
+    A child with a primary key of its own beside the link to its parent is another model, with keys of its own.
+    """
+    root: Any = model._meta.concrete_model
+    while getattr(root._meta.pk.remote_field, "parent_link", False):
+        root = root._meta.pk.remote_field.model._meta.concrete_model
+    return cast("type[models.Model]", root)
+
+
+def picture_of(product: models.Model, placement: Placement | None = None) -> Any:
     """Return a product's picture as its file field gives it, wherever its vectors stand; falsy where it has none.
 
     Of several pictures it is the one that ``similar_to`` found to be nearest, or else the first, which is a query.
     """
-    placement = get_placement(product.__class__)
-    field = picture_field(placement.holder)
+    placement = placement or get_placement(product.__class__)
     if not placement.several:
         picture: Any = product
         for name in placement.product_image.split(LOOKUP_SEP):
             picture = getattr(picture, name, None)
         return picture
     matched: str | None = getattr(product, "matched_image", None)
-    if matched is None:
-        pictures = placement.holder._base_manager.filter(**{placement.owner: product.pk}).order_by("pk")
-        matched = pictures.values_list(placement.holder_image, flat=True).first()
-    return field.attr_class(product, field, matched)
+    return placement.picture(product, first_picture(placement, product.pk).first() if matched is None else matched)
 
 
-def holder_of(model: type[models.Model]) -> "type[VisuallySimilarModel] | None":
+def first_picture(placement: Placement, product: Any) -> "models.QuerySet[Any]":
+    """Return the name of the first picture of a product with several, by the key of that: a query, or a subquery."""
+    pictures: models.QuerySet[Any] = placement.holder._base_manager.filter(**{placement.owner: product}).order_by("pk")
+    return pictures.values_list(placement.holder_image, flat=True)[:1]
+
+
+def holder_of(model: type[models.Model]) -> type[Any] | None:
     """Return the model whose table has the vectors of ``model``, or ``None`` where ``model`` has none."""
     # Asked by every manager's every queryset, so by look-ups alone.
     if not hasattr(model, "similar_image"):
         return None
     try:
-        holder: type[VisuallySimilarModel] = model._meta.get_field("embedding").model  # type: ignore[assignment]
+        return model._meta.get_field("embedding").model
     except FieldDoesNotExist:  # a model of somebody else's with an attribute of that name
         return None
-    return holder
 
 
-def dimensions_of(holder: "type[VisuallySimilarModel]") -> int:
+def dimensions_of(holder: type[Holder]) -> int:
     """Return the number of dimensions that the model's own ``embedding`` field declares.
 
     Raises ``ImproperlyConfigured`` where it declares none.
@@ -183,13 +205,13 @@ def dimensions_of(holder: "type[VisuallySimilarModel]") -> int:
     return int(dimensions)
 
 
-def picture_field(holder: "type[VisuallySimilarModel]") -> "FileField":
+def picture_field(holder: type[Holder]) -> FileField:
     """Return the file field that ``similar_image`` leads to.
 
     Raises ``FieldDoesNotExist`` with a sentence where it leads nowhere, to many rows or to no file.
     """
     where = f"{holder._meta.label}.similar_image is {holder.similar_image!r}"
-    model: type[models.Model] = holder
+    model = holder._meta.model
     *relations, name = holder.similar_image.split(LOOKUP_SEP)
     for relation in relations:
         field = _field_or_sentence(model, relation, where)

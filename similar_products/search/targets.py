@@ -1,4 +1,4 @@
-"""What products are compared with: products, pictures and vectors, as expressions of SQL."""
+"""What a queryset is compared with: products, a photo or a vector, as one vector in expressions of the ORM."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,71 +9,36 @@ from typing import IO, Any, TypeAlias
 
 import numpy as np
 from django.db import models
-from django.db.models import Avg, Case, Count, F, FloatField, Func, OuterRef, Subquery, Sum, TextField, Value, When
+from django.db.models import Avg, Case, Count, F, FloatField, OuterRef, Subquery, Sum, TextField, Value, When
 from django.db.models.functions import Cast, Coalesce, NullIf
 from django.db.models.lookups import IsNull
 from numpy.typing import NDArray
 from pgvector import HalfVector, Vector
 from pgvector.django import HalfVectorField, VectorField
 
-from ..encoders import EncoderError, get_encoder
+from ..encoders import get_encoder
 from ..encoders.base import MIN_NORM
-from ..pictures.gate import load_pixels
+from ..encoders.photo import embed_photo
 from .expressions import Independent, Written
-from .placement import EncoderOf, IsCurrent, Placement, dimensions_of
+from .placement import EncoderOf, IsCurrent, Placement, dimensions_of, root_of
 
 Products: TypeAlias = models.Model | Iterable[models.Model] | Mapping[models.Model, float]
 """One product, several, a queryset of them, or several with a weight each."""
-Target: TypeAlias = Products | IO[bytes] | bytes | NDArray[np.floating[Any]] | Sequence[float] | Vector | HalfVector
-"""Products, a picture as bytes or an open file, or a vector of the encoder in the settings."""
+Photo: TypeAlias = IO[bytes] | bytes
+GivenVector: TypeAlias = NDArray[np.floating[Any]] | Sequence[float] | Vector | HalfVector
+Target: TypeAlias = Products | Photo | GivenVector
+"""Products, a photo as bytes or an open file, or a vector of the encoder in the settings."""
+Weights: TypeAlias = "dict[Any, float] | models.QuerySet[Any]"
+"""The weight of each product by its key, or a queryset of products that count alike."""
+Expression: TypeAlias = Any
+"""Whatever the ORM can compile: its own expressions share no class with those of the stubs."""
 
-
-DISTANCE = FloatField()
+PRODUCTS = "one of its instances, several, a dict from instance to weight"
 
 VECTOR = "(SELECT _vector FROM {rows} AS target WHERE _owner = {key})"
 ENCODER = "(SELECT _encoder FROM {rows} AS target WHERE _owner = {key})"
-"""Of one product: written out, since nothing but its key differs from page to page."""
-
-
-class Once(Func):
-    """A subquery that depends on nothing: PostgreSQL works it out before the scan, and once.
-
-    Left bare, a vector fetched from another row would be fetched, and cast, again for every row it is compared with.
-    """
-
-    template = "(SELECT %(expressions)s)"
-
-
-class Normalized(Func):
-    """A vector at norm 1. Where it has none it becomes NULL, which compares with nothing."""
-
-    function = "l2_normalize"
-
-
-class Zeros(Func):
-    arity = 0
-
-    def __init__(self, dimensions: int) -> None:
-        super().__init__(template=f"array_fill(0, ARRAY[{dimensions:d}])::vector", output_field=VectorField())
-
-
-class Scaled(Func):
-    """A vector times a number; pgvector multiplies vectors element by element only."""
-
-    def __init__(self, vector: Any, factor: Any, dimensions: int) -> None:
-        super().__init__(
-            vector,
-            factor,
-            template=f"(%(expressions)s::real, ARRAY[{dimensions:d}])::vector)",
-            arg_joiner=" * array_fill(",
-            output_field=VectorField(),
-        )
-
-
-class Minus(Func):
-    template = "(%(expressions)s)"
-    arg_joiner = " - "
-    output_field = VectorField()
+"""Vector and encoder of one product. Written out, since two thirds of the time of a product page went into Django's
+building of these subqueries, of which nothing but the key differs from page to page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +47,13 @@ class Comparison:
 
     ``vector`` is a halfvec for the index, or a vector in full precision for an exact search; ``encoder`` the name of
     its encoder; ``condition`` holds where there is something to compare with. ``products`` has the primary keys of the
-    target's products, or is the queryset of them; empty for a picture or a vector.
+    target's products, or is the queryset of them; empty for a photo or a vector.
     """
 
     placement: Placement
-    vector: Any
-    encoder: Any
-    condition: Any
+    vector: Expression
+    encoder: Expression
+    condition: Expression
     products: "Sequence[Any] | models.QuerySet[Any]"
     is_exact: bool
     tops_up: bool = True
@@ -101,7 +66,7 @@ class Comparison:
         """
         return f"_similar_{field}" if self.placement.several else self.placement.from_product(field)
 
-    def cast(self, embedding: str) -> Any:
+    def cast(self, embedding: str) -> Expression:
         """Return the column at the path ``embedding`` as what ``vector`` is compared with."""
         if self.is_exact:
             return F(embedding)
@@ -110,9 +75,8 @@ class Comparison:
 
     def distance(self, embedding: str) -> Written:
         """Return the cosine distance, 0..2, of the column at the path ``embedding``."""
-        return Written(
-            "({column} <=> {vector})", column=self.cast(embedding), vector=self.vector, output_field=DISTANCE
-        )
+        parts = {"column": self.cast(embedding), "vector": self.vector}
+        return Written("({column} <=> {vector})", **parts, output_field=FloatField())
 
 
 def compare_with(
@@ -125,41 +89,61 @@ def compare_with(
 ) -> Comparison | None:
     """Return what ``target`` and ``away_from`` come to, or ``None`` where no saved product is among the targets.
 
-    A picture is encoded at once, with the caps of what anybody may have sent. Raises ``TypeError`` for a target that is
-    none, ``ValueError`` for a vector that cannot be compared or a weight that is not positive, ``ImageRejected`` for a
-    picture that cannot be used and ``EncoderError`` where it cannot be encoded.
+    A photo is encoded at once, within the limits of ``encoders.photo``. Raises ``TypeError`` for a target that is none,
+    ``ValueError`` for a vector that cannot be compared or a weight that is not positive, and for a photo
+    ``ImageRejected``, ``TooManyPhotos`` and ``EncoderError``.
     """
     dimensions = dimensions_of(placement.holder)
-    wanted = _weights(model, target)
-    aside = None if away_from is None else _weights(model, away_from)
-    if away_from is not None and aside is None:
-        raise TypeError(f"away_from takes {_kinds(model)}, not {type(away_from).__name__}.")
-    products: Sequence[Any] | models.QuerySet[Any] = ()
-    if wanted is None:
-        values = _values(model, target, dimensions)
-        vector: Any = Cast(Value(Vector(values).to_text()), VectorField(dimensions=dimensions))
-        encoder: Any = Value(get_encoder().name)
-    elif isinstance(wanted, dict) and not wanted:
-        return None
+    given = _given_vector(model, target, dimensions)
+    products: Weights = {}
+    if given is not None:
+        vector: Expression = Cast(Value(Vector(given).to_text()), VectorField(dimensions=dimensions))
+        encoder: Expression = Value(get_encoder().name)
     else:
-        products = list(wanted) if isinstance(wanted, dict) else wanted
-        vector, encoder = _of_products(model, placement, wanted)
-    if aside is not None and not (isinstance(aside, dict) and not aside):
-        # As far on the other side of the target as it is from what is not wanted: 2t - a, with both at norm 1.
-        mean = Coalesce(_mean(placement, _rows(placement, aside), aside, encoder), Zeros(dimensions))
-        vector = Minus(Scaled(Normalized(vector), Value(2.0), dimensions), mean)
-    if is_exact:
-        vector = Independent(Once(Normalized(vector), output_field=VectorField(dimensions=dimensions)))
-    else:
-        half = HalfVectorField(dimensions=dimensions)
-        vector = Independent(Once(Cast(vector, half), output_field=half))
-    condition = None if wanted is None else IsNull(vector, False)
-    return Comparison(placement, vector, encoder, condition, products, is_exact)
+        takes = f"{PRODUCTS}, a queryset of them, a picture as bytes or an open file, or a vector"
+        products = _weights(model, target, f"similar_to() on {model._meta.label} takes {takes}")
+        if products == {}:
+            return None
+        vector, encoder = _of_products(model, placement, products)
+    if away_from is not None:
+        aside = _weights(model, away_from, f"away_from takes {PRODUCTS}, or a queryset of them")
+        vector = _beyond(placement, vector, aside, encoder)
+    vector = normalized(vector) if is_exact else Cast(vector, HalfVectorField(dimensions=dimensions))
+    # A subquery, which PostgreSQL works out before the scan. Left bare, a vector fetched from another row would be
+    # fetched, and cast, again for every row it is compared with.
+    field: models.Field[Any, Any] = vector.output_field
+    vector = Independent(Written("(SELECT {vector})", vector=vector, output_field=field))
+    condition = None if given is not None else IsNull(vector, False)
+    keys = list(products) if isinstance(products, dict) else products
+    return Comparison(placement, vector, encoder, condition, keys, is_exact)
 
 
-def _of_products(
-    model: type[models.Model], placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]"
-) -> tuple[Any, Any]:
+def normalized(vector: Expression) -> Written:
+    """Return a vector at norm 1; where it has none, the zero vector."""
+    return Written("l2_normalize({vector})", vector=vector, output_field=VectorField())
+
+
+def _scaled(vector: Expression, factor: Expression, dimensions: int) -> Written:
+    """Return a vector times a number; pgvector multiplies vectors element by element only."""
+    factors = f"array_fill({{factor}}::real, ARRAY[{dimensions:d}])::vector"
+    return Written(f"({{vector}} * {factors})", vector=vector, factor=factor, output_field=VectorField())
+
+
+def _zeros(dimensions: int) -> Written:
+    return Written(f"array_fill(0, ARRAY[{dimensions:d}])::vector", output_field=VectorField())
+
+
+def _beyond(placement: Placement, vector: Expression, products: Weights, encoder: Expression) -> Expression:
+    """Return what is as far on the other side of ``vector`` as it is from ``products``: 2t - a, both at norm 1."""
+    if products == {}:
+        return vector
+    dimensions = dimensions_of(placement.holder)
+    twice = _scaled(normalized(vector), Value(2.0), dimensions)
+    mean = Coalesce(_mean(placement, _rows(placement, products), products, encoder), _zeros(dimensions))
+    return Written("({twice} - {mean})", twice=twice, mean=mean, output_field=VectorField())
+
+
+def _of_products(model: type[models.Model], placement: Placement, products: Weights) -> tuple[Expression, Expression]:
     """Return vector and encoder of products by their own rows."""
     if not placement.several and isinstance(products, dict) and len(products) == 1:
         parts = {"rows": _current_rows(placement), "key": Value(next(iter(products)), model._meta.pk)}
@@ -198,87 +182,45 @@ def _current(rows: "models.QuerySet[Any]", placement: Placement) -> Independent:
     return Independent(found.query)
 
 
-def _rows(placement: Placement, products: "dict[Any, float] | models.QuerySet[Any]") -> "models.QuerySet[Any]":
-    if isinstance(products, dict) and len(products) == 1:
-        owner = {placement.owner: next(iter(products))}
-    else:
-        owner = {f"{placement.owner}__in": list(products) if isinstance(products, dict) else products.values("pk")}
-    return placement.holder._base_manager.filter(**owner, embedding__isnull=False).order_by()
+def _rows(placement: Placement, products: Weights) -> "models.QuerySet[Any]":
+    keys = list(products) if isinstance(products, dict) else products.values("pk")
+    is_one = isinstance(keys, list) and len(keys) == 1
+    owner = {placement.owner: keys[0]} if is_one else {f"{placement.owner}__in": keys}
+    rows: models.QuerySet[Any] = placement.holder._base_manager.filter(**owner, embedding__isnull=False)
+    return rows.order_by()
 
 
-def _mean(placement: Placement, rows: Any, products: "dict[Any, float] | models.QuerySet[Any]", encoder: Any) -> Any:
+def _mean(placement: Placement, rows: "models.QuerySet[Any]", products: Weights, encoder: Expression) -> Subquery:
     """Return the weighted mean, at norm 1, of what the products' pictures come to; each product's own mean counts."""
     dimensions = dimensions_of(placement.holder)
     rows = rows.filter(IsCurrent("embedding_source", encoder, placement.holder_image))
-    weights = set(products.values()) if isinstance(products, dict) else {1.0}
-    is_one_product = isinstance(products, dict) and len(products) == 1
-    if is_one_product or (len(weights) == 1 and not placement.several):
-        mean: Any = Avg("embedding", output_field=VectorField())
+    weights = products if isinstance(products, dict) else {}
+    are_alike = len(set(weights.values())) <= 1
+    if len(weights) == 1 or (are_alike and not placement.several):
+        mean: Expression = Avg("embedding", output_field=VectorField())
     else:
-        factor: Any = Value(1.0)
-        if len(weights) > 1 and isinstance(products, dict):
-            factor = Case(
-                *(When(**{placement.owner: key}, then=Value(weight)) for key, weight in products.items()),
-                output_field=FloatField(),
-            )
+        factor: Expression = Value(1.0)
+        if not are_alike:
+            cases = [When(**{placement.owner: key}, then=Value(weight)) for key, weight in weights.items()]
+            factor = Case(*cases, output_field=FloatField())
         if placement.several:
             pictures = rows.filter(**{placement.owner: OuterRef(placement.owner)}).values(placement.owner)
             factor = factor / Cast(Subquery(pictures.annotate(pictures=Count("*")).values("pictures")), FloatField())
-        mean = Sum(Scaled("embedding", factor, dimensions), output_field=VectorField())
-    mean = NullIf(Normalized(mean, output_field=VectorField()), Zeros(dimensions))
+        mean = Sum(_scaled("embedding", factor, dimensions), output_field=VectorField())
+    # Opposite pictures cancel out. NULL compares with nothing, where the zero vector would be compared.
+    mean = NullIf(normalized(mean), _zeros(dimensions))
     return Subquery(rows.values(one=Value(1)).annotate(mean=mean).values("mean"), output_field=VectorField())
 
 
-def _weights(model: type[models.Model], target: Any) -> "dict[Any, float] | models.QuerySet[Any] | None":
-    """Return the weight of each saved product by its key, or a queryset of them; ``None`` for another kind of target.
-
-    Raises ``TypeError`` for products of another model and ``ValueError`` for a weight that is none.
-    """
-    if isinstance(target, models.QuerySet):
-        _refuse_another(model, target.model)
-        return target if target.query.is_sliced else target.order_by()
-    if isinstance(target, models.Model):
-        pairs: list[tuple[Any, Any]] = [(target, 1.0)]
-    elif isinstance(target, Mapping):
-        pairs = list(target.items())
-    elif isinstance(target, list | tuple | set | frozenset):
-        pairs = [(product, 1.0) for product in target]
-    else:
+def _given_vector(model: type[models.Model], target: Any, dimensions: int) -> NDArray[np.float32] | None:
+    """Return float32 ``[dimensions]`` at norm 1 for a photo or a vector; ``None`` for another kind of target."""
+    # A product may have a field of that name, and its queryset a method.
+    is_file = hasattr(target, "read") and not isinstance(target, models.Model | models.QuerySet)
+    if is_file or isinstance(target, bytes):
+        return embed_photo(target)
+    if not _is_vector(target):
         return None
-    if pairs and all(isinstance(product, Real) for product, _ in pairs):
-        return None  # the numbers of a vector
-    for product, weight in pairs:
-        _refuse_another(model, product.__class__)  # of a lazy object: the class it stands for
-        if isinstance(weight, bool) or not isinstance(weight, Real | Decimal) or not 0 < float(weight) < np.inf:
-            raise ValueError(
-                f"The weight of {product} is {weight!r}; valid are positive numbers. Products to move away from are "
-                "given as away_from."
-            )
-    greatest = max((float(weight) for _, weight in pairs), default=1.0)
-    return {product.pk: float(weight) / greatest for product, weight in pairs if product.pk is not None}
-
-
-def _refuse_another(model: type[models.Model], given: type[Any]) -> None:
-    if not issubclass(given, models.Model) or given._meta.concrete_model not in _relatives(model):
-        raise TypeError(f"similar_to() on {model._meta.label} takes {_kinds(model)}, not {given.__name__}.")
-
-
-def _kinds(model: type[models.Model]) -> str:
-    return "one of its instances, several, a dict from instance to weight, or a queryset of them"
-
-
-def _values(model: type[models.Model], target: Any, dimensions: int) -> NDArray[np.float32]:
-    """Return float32 ``[dimensions]`` at norm 1 for a picture or a vector."""
-    if isinstance(target, bytes) or hasattr(target, "read"):
-        return _encoded(target)
-    if isinstance(target, Vector | HalfVector):
-        target = target.to_list()
-    if not isinstance(target, np.ndarray | list | tuple):
-        raise TypeError(
-            f"similar_to() on {model._meta.label} takes {_kinds(model)}; or a picture as bytes or an open file, or a "
-            f"vector; not {type(target).__name__}."
-        )
-    values = np.asarray(target, dtype=np.float64)
+    values = np.asarray(target.to_list() if isinstance(target, Vector | HalfVector) else target, dtype=np.float64)
     if values.shape != (dimensions,):
         raise ValueError(
             f"The vector has the shape {values.shape}; {model._meta.label} is compared in {dimensions} dimensions."
@@ -291,29 +233,40 @@ def _values(model: type[models.Model], target: Any, dimensions: int) -> NDArray[
     return np.asarray(values / norm, dtype=np.float32)
 
 
-def _encoded(picture: Any) -> NDArray[np.float32]:
-    encoder = get_encoder()
-    values: NDArray[np.float32] = encoder.encode(load_pixels(picture, encoder.image_size, public=True)[np.newaxis])[0]
-    if not np.isfinite(values).all():
-        raise EncoderError(f"The encoder {encoder.name} sees nothing in the picture; take another picture.")
-    return values
+def _is_vector(target: Any) -> bool:
+    if isinstance(target, list | tuple):
+        return bool(target) and all(isinstance(number, Real) for number in target)
+    return isinstance(target, np.ndarray | Vector | HalfVector)
 
 
-def _relatives(model: type[models.Model]) -> set[Any]:
-    """Return the concrete models that share their primary keys with ``model``: table parents and children.
+def _weights(model: type[models.Model], target: Any, takes: str) -> Weights:
+    """Return the weight of each saved product by its key, or the queryset of them.
 
-    A child with a primary key of its own beside the link to its parent shares nothing.
+    Raises ``TypeError``, which begins with ``takes``, for what are no products of ``model``, and ``ValueError`` for a
+    weight that is none.
     """
-    concrete: Any = model._meta.concrete_model
-    family, remaining = set(), [concrete]
-    while remaining:
-        member = remaining.pop()
-        family.add(member)
-        links = [(parent, link) for parent, link in member._meta.parents.items() if link is not None]
-        links += [
-            (relation.related_model, relation.field)
-            for relation in member._meta.related_objects
-            if getattr(relation, "parent_link", False)
-        ]
-        remaining += [relative for relative, link in links if link.primary_key and relative not in family]
-    return family
+    if isinstance(target, models.QuerySet):
+        _refuse_another(model, target.model, takes)
+        return target if target.query.is_sliced else target.order_by()
+    if isinstance(target, models.Model):
+        pairs: list[tuple[Any, Any]] = [(target, 1.0)]
+    elif isinstance(target, Mapping):
+        pairs = list(target.items())
+    elif isinstance(target, list | tuple | set | frozenset) and not _is_vector(target):
+        pairs = [(product, 1.0) for product in target]
+    else:
+        raise TypeError(f"{takes}; not {type(target).__name__}.")
+    for product, weight in pairs:
+        _refuse_another(model, product.__class__, takes)  # of a lazy object: the class it stands for
+        if isinstance(weight, bool) or not isinstance(weight, Real | Decimal) or not 0 < float(weight) < np.inf:
+            raise ValueError(
+                f"The weight of {product} is {weight!r}; valid are positive numbers. Products to move away from are "
+                "given as away_from."
+            )
+    greatest = max((float(weight) for _, weight in pairs), default=1.0)
+    return {product.pk: float(weight) / greatest for product, weight in pairs if product.pk is not None}
+
+
+def _refuse_another(model: type[models.Model], given: type[Any], takes: str) -> None:
+    if not issubclass(given, models.Model) or root_of(given) is not root_of(model):
+        raise TypeError(f"{takes}; not {given.__name__}.")

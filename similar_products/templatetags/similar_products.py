@@ -1,7 +1,7 @@
 """``{% similar_products product limit=6 %}``: the visible products that look like one, on its page."""
 
 import logging
-from typing import Any
+from typing import Any, Unpack
 
 from django import template
 from django.conf import settings
@@ -10,15 +10,16 @@ from django.http import HttpRequest
 from django.template.base import FilterExpression, Node, Parser, Token, token_kwargs
 from django.template.context import Context
 
-from ..search.placement import picture_of
-from ..search.ranking import ranked
+from ..query import ranked
+from ..search.placement import get_placement, picture_of
+from ..search.ranking import RankingOptions
 from ..visibility import visible_and_similar
 
 logger = logging.getLogger("similar_products.templatetags")
 register = template.Library()
 
-RULES = ("min_similarity", "near_duplicates", "variants", "exclude", "diversity")
-"""The options of ``ranked``."""
+OPTIONS = ("limit", "template", *(RankingOptions.__annotations__.keys() - {"merchandising", "at"}))
+"""Those of ``ranked``, of which the last two are for previews, and two of the tag's own."""
 USAGE = (
     "{% similar_products PRODUCT [limit=6] [min_similarity=0..1] [diversity=0..1] [exclude=PRODUCTS] "
     "[near_duplicates=True] [variants=True] [template='...'] [as NAME] %}"
@@ -40,13 +41,13 @@ class SimilarProductsNode(Node):
     def render(self, context: Context) -> str:
         product = self.product.resolve(context)
         options = {key: value.resolve(context) for key, value in self.options.items()}
-        rules = {name: options[name] for name in RULES if name in options}
-        similar = find_similar(product, options.get("limit", DEFAULT_LIMIT), request=context.get("request"), **rules)
+        limit, path = options.pop("limit", DEFAULT_LIMIT), options.pop("template", DEFAULT_TEMPLATE)
+        similar = find_similar(product, limit, request=context.get("request"), **options)
         if self.name:
             context[self.name] = similar
             return ""
         engine: Any = context.template.engine  # type: ignore[union-attr]
-        chosen = engine.get_template(options.get("template", DEFAULT_TEMPLATE))
+        chosen = engine.get_template(path)
         try:
             with context.push(product=product, similar_products=similar):
                 return str(chosen.render(context))
@@ -69,7 +70,7 @@ def similar_products(parser: Parser, token: Token) -> SimilarProductsNode:
         raise template.TemplateSyntaxError(f"{tag!r} needs a product: {USAGE}")
     product = parser.compile_filter(bits.pop(0))
     options = token_kwargs(bits, parser)
-    unknown = [*bits, *(key for key in options if key not in ("limit", "template", *RULES))]
+    unknown = [*bits, *(key for key in options if key not in OPTIONS)]
     if unknown:
         raise template.TemplateSyntaxError(f"{tag!r} does not know {unknown[0]!r}: {USAGE}")
     return SimilarProductsNode(product, options, name)
@@ -81,7 +82,16 @@ def product_picture(product: models.Model) -> Any:
     return picture_of(product)
 
 
-def find_similar(product: Any, limit: Any, *, request: HttpRequest | None = None, **rules: Any) -> list[Any]:
+@register.filter
+def with_pictures(products: list[models.Model]) -> list[tuple[models.Model, Any]]:
+    """Return products of one model with the picture of each, as ``product_picture`` gives it."""
+    placement = get_placement(products[0].__class__) if products else None
+    return [(product, picture_of(product, placement)) for product in products]
+
+
+def find_similar(
+    product: Any, limit: Any, *, request: HttpRequest | None = None, **options: Unpack[RankingOptions]
+) -> list[Any]:
     """Return at most ``limit`` visible products similar to ``product``, by the rules of ``ranked``.
 
     With DEBUG off nothing that goes wrong breaks the page: the error is logged, a savepoint keeps an open
@@ -94,9 +104,9 @@ def find_similar(product: Any, limit: Any, *, request: HttpRequest | None = None
         connection = transaction.get_connection(similar.db)
         if connection.in_atomic_block:
             with transaction.atomic(using=similar.db):
-                found = ranked(similar, int(limit), **rules)
+                found = ranked(similar, int(limit), **options)
         else:
-            found = ranked(similar, int(limit), **rules)
+            found = ranked(similar, int(limit), **options)
     except Exception:
         if settings.DEBUG:
             raise

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from similar_products.query import ScanSettings
+from similar_products.search.scan import ScanSettings
 from tests.catalogues import CATALOGUES, Item, Picture, at_angle
 from tests.models import Shirt
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 from django.contrib.contenttypes.models import ContentType
 
-from similar_products.merchandising.models import Rule, root_of
+from similar_products.merchandising.models import Rule
+from similar_products.search.placement import root_of
 from tests.catalogues import ENCODER, Catalogue, Item, Picture, along, at_angle
 from tests.models import Lamp
 

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from similar_products import query
-from similar_products.merchandising.models import Rule, root_of
+from similar_products.merchandising.models import Rule
+from similar_products.search import scan
+from similar_products.search.placement import root_of
 from similar_products.search.ranking import ranked
 from similar_products.visibility import visible_and_similar
 from tests import api
@@ -281,7 +282,7 @@ def test_pin__near_duplicates_that_the_index_finds_late_give_way_to_it(
     pin(rows[0], rows[3], 1)
     wanted = numbers(ranked(catalogue.similar_to(rows[0], exact=True), 5, near_duplicates=False))
     assert wanted == [-3, 1, 5, 7, 9]
-    monkeypatch.setitem(query.SCAN_SETTINGS, "iterative_scan", "off")
+    monkeypatch.setitem(scan.SCAN_SETTINGS, "iterative_scan", "off")
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EF_SEARCH": 1}
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

@@ -4,38 +4,16 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from django.contrib.contenttypes.models import ContentType
-from django.db import connection, models
-from django.db.models import Q, Value
+from django.db.models import Q
 from django.test.utils import isolate_apps
 
-from similar_products.merchandising.models import Rule
-from similar_products.models import VisuallySimilarModel
 from similar_products.query import similar_to
 from similar_products.search.ranking import ranked
 from similar_products.visibility import visible_and_similar
-from tests.catalogues import CATALOGUES, ENCODER, Catalogue, Item, Picture, along, at_angle, vector
+from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle, filled, vector
 from tests.models import Chair, ChairPhoto, Rug, RugPhotoLook, Shelf, Shirt, Vase
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
-
-
-@pytest.fixture(params=CATALOGUES)
-def catalogue(request) -> Catalogue:
-    return CATALOGUES[request.param]
-
-
-def filled(catalogue: Catalogue, *angles: float) -> list[Item]:
-    """Return products at these angles; where there are several pictures, each has one more, far from all."""
-    items = [
-        Item(
-            f"item {number:02}",
-            [Picture(at_angle(angle)), *([Picture(along(number + 2))] if catalogue.several else [])],
-        )
-        for number, angle in enumerate(angles)
-    ]
-    catalogue.fill(items)
-    return items
 
 
 def names(rows) -> list[str]:
@@ -168,25 +146,6 @@ def test_ranked__diversity_chooses_among_the_nearest_only(catalogue):
     assert max(row.distance for row in found) < 0.1
 
 
-def test_ranked__exact_search_as_well(catalogue, bands):
-    filled(catalogue, 0.0, 0.2, 0.21, 0.6)
-    found = ranked(catalogue.similar_to(at_angle(0.0), exact=True), 9, diversity=0.1)
-    assert names(found) == ["item 00", "item 01", "item 03"]
-
-
-def test_ranked__uses_the_vector_index_for_the_pool(catalogue, bands, django_assert_num_queries):
-    filled(catalogue, *[number / 60 for number in range(40)])
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_sort = off")
-        with django_assert_num_queries(1) as captured:
-            ranked(catalogue.similar_to(at_angle(0.0)), 6, diversity=0.5)
-        cursor.execute(f"EXPLAIN {captured.captured_queries[0]['sql']}")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert plan.count(f"Index Scan using {catalogue.index}") == 1  # for the rows and the vectors they are compared with
-
-
 def test_ranked__is_a_method_of_our_querysets():
     items = filled(CATALOGUES["product"], 0.0, 0.1, 0.2)
     similar = Shirt.objects.filter(name__gt="item 01").similar_to(items[0].row)
@@ -263,42 +222,6 @@ def test_ranked__judges_the_picture_that_matched(bands, name, is_pending):
     assert [(row.name, row.likeness) for row in ranked(found, 3)] == [("a", "near-duplicate"), ("b", "similar")]
 
 
-def test_ranked__takes_annotations_of_any_name(catalogue, bands):
-    filled(catalogue, 0.0, 0.3, 0.305, 0.8)
-    values = {name: Value(number) for number, name in enumerate(["own", "col1", "c1", "x" * 63 + "1", "x" * 63 + "2"])}
-    found = ranked(catalogue.similar_to(at_angle(0.0)).annotate(**values), 3)
-    assert names(found) == ["item 00", "item 01", "item 03"]
-    assert [getattr(found[0], name) for name in values] == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("table", ["own", "pool", "other", "rule", "target"])
-def test_ranked__takes_tables_of_any_name(table, bands):
-    """The statement has names of its own beside them."""
-    with isolate_apps("tests"):
-
-        class Named(VisuallySimilarModel):
-            name = models.CharField(max_length=10)
-            image = models.ImageField()
-
-            class Meta:
-                app_label = "tests"
-                db_table = table
-
-        with connection.schema_editor() as editor:
-            editor.create_model(Named)
-        rows = [
-            Named(name=name, image=name, embedding=at_angle(angle), embedding_source=f"{ENCODER}|{name}")
-            for name, angle in [("a", 0.0), ("b", 0.3), ("c", 0.305), ("d", 0.8)]
-        ]
-        Named.objects.bulk_create(rows)
-        kind = ContentType.objects.create(app_label="tests", model="named")
-        Rule.objects.create(
-            content_type=kind, product_key=rows[0].pk, action=Rule.Action.PIN, other_key=rows[3].pk, place=1
-        )
-        assert names(Named.objects.similar_to(rows[0]).ranked(3)) == ["d", "b"]
-        assert names(Named.objects.similar_to(Named.objects.filter(name="a")).ranked(3)) == ["d", "b"]
-
-
 # Bad input.
 
 
@@ -328,3 +251,8 @@ def test_ranked__share_out_of_range_is_refused(option, value):
 def test_ranked__takes_the_queryset_of_similar_to_only(queryset):
     with pytest.raises(TypeError, match=r"ranked\(\) takes the queryset of similar_to\(\) as it came"):
         ranked(queryset(), 3)
+
+
+def test_ranked__unknown_option_is_named():
+    with pytest.raises(TypeError, match=r"ranked\(\) has no option 'min_similarty'; valid are 'min_similarity', "):
+        Shirt.objects.similar_to(Shirt(pk=1)).ranked(3, min_similarty=0.5)

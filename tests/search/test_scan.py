@@ -1,0 +1,152 @@
+"""The scan of the index: its settings, and pages in order and in full."""
+
+import pickle
+
+import numpy as np
+import pytest
+from django.db import connection, transaction
+from django.db.models.sql import Query
+
+from similar_products.search import scan
+from similar_products.search.ranking import ranked
+from tests.catalogues import CATALOGUES, Item, Picture, at_angle, vector
+from tests.models import Chair, Rug, Shelf, Shirt
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
+
+
+def names(rows) -> list[str]:
+    return [row.name for row in rows]
+
+
+def test_similar_to__more_than_a_sorted_batch_comes_in_order():
+    """PostgreSQL sorts what an index hands over in batches of 32, by the key alone."""
+    random = np.random.default_rng(3)
+    items = [Item(f"{number:03}", [Picture(vector(*random.normal(size=16)))]) for number in range(400)]
+    CATALOGUES["product"].fill(items)
+    Shirt.objects.filter(pk__in=[item.row.pk for item in items[::2]]).update(price=3)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    found = list(Shirt.objects.filter(price=3).similar_to(items[1].row)[:200])
+    assert len(found) == 200
+    assert [row.distance for row in found] == sorted(row.distance for row in found)
+
+
+def test_similar_to__leaves_no_setting_behind(items, catalogue):
+    def settings_now() -> list:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, setting FROM pg_settings WHERE name LIKE 'hnsw.%' ORDER BY name")
+            return cursor.fetchall()
+
+    before = settings_now()
+    with transaction.atomic():
+        list(catalogue.similar_to(items[0].row)[:3])
+        transaction.set_rollback(True)
+    assert settings_now() == before
+
+
+def test_similar_to__sets_the_scan_for_its_statement(settings, items, catalogue):
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EF_SEARCH": 77}
+    list(catalogue.similar_to(items[0].row)[:3])
+    with connection.cursor() as cursor:  # the test is one transaction
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name LIKE 'hnsw.%' ORDER BY name")
+        assert dict(cursor.fetchall()) == {
+            "hnsw.ef_search": "77",
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.max_scan_tuples": "2147483647",
+            "hnsw.scan_mem_multiplier": "1000",
+        }
+
+
+@pytest.mark.parametrize("form", ["list", "offset", "ranked"])
+def test_index__that_ends_early_does_not_cost_a_row(
+    catalogue, items, settings, monkeypatch, django_assert_num_queries, form
+):
+    monkeypatch.setitem(scan.SCAN_SETTINGS, "iterative_scan", "off")
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EF_SEARCH": 1}
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    similar = catalogue.similar_to(at_angle(0.0)).filter(name__gt="item 05")
+    assert len(similar.values("pk")[:5]) < 3  # this is what the index gives
+    with django_assert_num_queries(2):
+        if form == "list":
+            assert names(similar[:5]) == [f"item {number:02}" for number in range(6, 11)]
+        elif form == "offset":
+            assert names(similar[3:5]) == ["item 09", "item 10"]
+        else:
+            found = ranked(similar, 5, diversity=0.01)
+            assert (len(found), found[0].name) == (5, "item 06")
+
+
+@pytest.mark.parametrize("are_gone", [True, False])
+def test_index__of_many_copies_does_not_keep_the_others_out(are_gone):
+    """Hundreds of entries of one vector: products with one photo, or the former versions of a row before VACUUM."""
+    catalogue = CATALOGUES["product"]
+    with transaction.atomic():
+        catalogue.fill([Item(f"copy {number}", [Picture(at_angle(0.0))]) for number in range(600)])
+        transaction.set_rollback(are_gone)
+    catalogue.fill([Item(f"item {number}", [Picture(at_angle(1 + number / 10))]) for number in range(3)])
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    similar = catalogue.similar_to(at_angle(0.0)).filter(name__startswith="item")
+    assert names(similar[:3]) == ["item 0", "item 1", "item 2"]
+
+
+def test_similar_to__a_filter_over_many_rows_after_it_gives_each_product_once(catalogue, items):
+    if catalogue.model in (Shirt, Rug):
+        pytest.skip("The model has no relation of this kind to filter by.")
+    for _ in range(3):
+        shelf = Shelf.objects.create()
+        (shelf.chairs if catalogue.model is Chair else shelf.many_vases).add(*(item.row for item in items[:6]))
+    found = catalogue.similar_to(items[0].row).filter(shelves__isnull=False)
+    assert names(found[:3]) == ["item 01", "item 02", "item 03"]
+    assert names(found[3:9]) == ["item 04", "item 05"]
+
+
+# The query that carries the comparison.
+
+
+class OwnQuery(Query):
+    """As a shop or a package of its own has one."""
+
+
+def own(queryset):
+    queryset.query.__class__ = OwnQuery
+    return queryset
+
+
+@pytest.mark.parametrize("prepare", [lambda queryset: queryset, own], ids=["Django's", "a shop's own"])
+def test_similar_query__survives_what_querysets_do(items, catalogue, prepare):
+    similar = catalogue.similar_to(at_angle(0.0), prepare(catalogue.model._default_manager.all()))
+    again = catalogue.model._default_manager.all()
+    again.query = pickle.loads(pickle.dumps(similar.query))
+    for found in (similar, similar.filter(name__gt=""), similar.all(), again):
+        assert isinstance(found.query, scan.SimilarQuery)
+        assert isinstance(found.query, OwnQuery) == (prepare is own)
+        assert scan.is_nearest_first(found.query)
+        assert names(found[:3]) == ["item 00", "item 01", "item 02"]
+    assert names(ranked(similar, 3)) == ["item 00", "item 01", "item 02"]
+    assert not scan.is_nearest_first(catalogue.model._default_manager.all().query)
+
+
+def test_similar_query__whose_class_is_exchanged_keeps_its_comparison(items, catalogue):
+    similar = own(catalogue.similar_to(at_angle(0.0)))
+    assert names(ranked(similar, 3)) == names(similar[:3]) == ["item 00", "item 01", "item 02"]
+
+
+def test_similar_query__once_more_is_compared_with_the_later_target(items, catalogue):
+    similar = catalogue.similar_to(items[4].row, own(catalogue.model._default_manager.all()))
+    keys = similar[:5].values("pk")
+    nearest = catalogue.similar_to(at_angle(0.0), catalogue.model._default_manager.filter(pk__in=keys))
+    assert names(ranked(nearest, 9)) == names(nearest) == sorted(names(similar[:5]))
+
+
+def test_similar_query__combined_ones_are_not_completed(items, catalogue, django_assert_num_queries):
+    first, second = (catalogue.similar_to(at_angle(angle)).values("name", "distance", "pk")[:2] for angle in (0.0, 1.1))
+    with django_assert_num_queries(1):
+        found = {row["name"] for row in first.union(second).order_by("distance", "pk")[:9]}
+    assert found == {"item 00", "item 01", "item 10", "item 11"}
+    assert not scan.is_nearest_first(first.union(second).order_by("distance", "pk").query)
