@@ -3,6 +3,15 @@
 from .base import Encoder, EncoderError, get_encoder
 from .histogram import ColorHistogramEncoder
 from .keras import KerasEncoder
+from .photo import load_model
 from .tfhub import TFHubEncoder
 
-__all__ = ["ColorHistogramEncoder", "Encoder", "EncoderError", "KerasEncoder", "TFHubEncoder", "get_encoder"]
+__all__ = [
+    "ColorHistogramEncoder",
+    "Encoder",
+    "EncoderError",
+    "KerasEncoder",
+    "TFHubEncoder",
+    "get_encoder",
+    "load_model",
+]

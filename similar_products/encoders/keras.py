@@ -1,11 +1,10 @@
 import importlib
 import json
 import os
-import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +13,28 @@ from numpy.typing import NDArray
 
 from ..conf import listed
 from .base import EncoderError
-from .tensorflow import TensorFlowEncoder, digest, first_line, import_tensorflow, saved_model_files
+from .tensorflow import TensorFlowEncoder, digest, first_line, import_tensorflow
 
 TAKES = ("output", "input")
 POOLINGS = ("", "average")
 LISTED_LAYERS = 20
-"""So many of a model's layers, the last ones, are named in a message: vectors are taken near the end."""
+"""Maximum number of layers, the model's last ones, that a message names: vectors are taken near the end."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_METADATA = "keras_metadata.pb"
-"""Keras 2 writes it beside saved_model.pb; without it nobody knows where one layer ends and the next begins."""
-
-_FORBIDDEN = frozenset({"__lambda__", "FlaxLayer", "JaxLayer", "Lambda", "TFSMLayer", "TorchModuleWrapper"})
-"""What carries code, or a path to a model that does. Keras 2 runs a Lambda of a SavedModel whatever safe_mode says."""
-_VALUES = frozenset(
-    {"TensorShape", "TypeSpec", "__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
-    | {"__tuple__"}
-)
-"""What stands for data in a configuration."""
-_NAMESPACES = ("layers", "models", "initializers", "regularizers", "constraints", "activations")
-_ROOTS = ("", "dtype_policies", "mixed_precision", "ops", "quantizers", "random", *_NAMESPACES)
-_INTERNAL = ("src.applications.", "src.dtype_policies.", "src.engine.", "src.layers.", "src.models.", "src.ops.")
-"""Where Keras' own classes are found: the public names, and the modules that it writes of some."""
-_OPERATIONS = frozenset({"SlicingOpLambda", "TFOpLambda"})
-_ARITHMETIC = re.compile(
-    r"(__operators__|image|linalg|math|nn)\.\w+|cast|clip_by_value|concat|convert_to_tensor|expand_dims|identity|pad"
-    r"|reshape|reverse|slice|split|squeeze|stack|stop_gradient|strided_slice|tile|transpose"
-)
-"""How Keras 2 writes TensorFlow's own operations, and those that only compute: others write files or load libraries."""
 
 
 class KerasEncoder(TensorFlowEncoder):
     """A Keras model of the shop's own, cut at the layer whose output or input is the vector.
 
-    ``model`` is a ``.keras`` file, or the folder of a SavedModel that Keras 2 saved. ``layer`` is the name of the
-    layer, ``take`` "output" or "input": the input of the classifier is the vector before it. ``image_size`` is the
-    side of the squares the model was trained on, in pixels, and ``scaling`` what their values were turned into:
+    ``model`` is a ``.keras`` file. ``layer`` is the name of the layer, ``take`` "output" or "input": the input of the
+    classifier is the vector before it. ``image_size`` is the side in pixels of the squares that the model was trained
+    on, and ``scaling`` what their values were turned into:
     "0..1", "-1..1", "0..255" (also where the model has a ``Rescaling`` layer of its own), "caffe" or "torch" as in
     ``keras.applications``. ``pooling="average"`` takes the mean over the picture where the layer gives a map.
     ``dimensions`` lets a check compare the model with the field unopened. ``name`` replaces the identity, which
-    otherwise is a digest of the files with these options.
+    otherwise is a digest of the file with these options.
 
-    A model with code of its own (a ``Lambda``, a custom layer) is refused, and so is the old HDF5 format.
+    Keras opens the file in its safe mode, which refuses a ``Lambda``; the old HDF5 format is refused here.
     """
 
     advice = "Name a layer whose input or output is one vector for each picture."
@@ -75,7 +54,7 @@ class KerasEncoder(TensorFlowEncoder):
     ) -> None:
         self.model = os.fspath(model)
         if not self.model:
-            raise ValueError("model is empty; give a .keras file or the folder of a SavedModel that Keras saved.")
+            raise ValueError("model is empty; give a .keras file.")
         if not layer or not isinstance(layer, str):
             raise ValueError(f"layer is {layer!r}; give the name of a layer as model.summary() shows it.")
         if take not in TAKES:
@@ -101,28 +80,19 @@ class KerasEncoder(TensorFlowEncoder):
 
     def _identity(self) -> str:
         cut = "-".join(filter(None, (self._layer, self._take, self._pooling)))
-        return f"keras-{digest(self._files())}-{cut}"
+        return f"keras-{digest([('model.keras', self._file())])}-{cut}"
 
-    def _files(self) -> list[tuple[str, Path]]:
-        """Return the files that vectors depend on, each with a name that does not change when it is moved."""
+    def _file(self) -> Path:
+        """Return the path of the model's file; raise ``EncoderError`` where it is none of Keras' own format."""
         path = Path(self.model)
         if path.is_dir():
-            if not (path / "saved_model.pb").is_file():
-                raise EncoderError(
-                    f"The folder {self.model} has no file saved_model.pb, so it is no SavedModel or an incomplete one."
-                )
-            if not (path / _METADATA).is_file():
-                raise EncoderError(
-                    f"The SavedModel in {self.model} has no file {_METADATA}, so its layers have no names any more. If "
-                    "its output is the vector, give the folder to TFHubEncoder as its 'handle'; if not, save the "
-                    "model anew with model.save('NAME.keras')."
-                )
-            return [(file.name, file) for file in [*saved_model_files(path), path / _METADATA]]
-        if not path.is_file():
             raise EncoderError(
-                f"There is no file {self.model}; 'model' is a .keras file or the folder of a SavedModel that Keras "
-                "saved."
+                f"{self.model} is a folder; 'model' is a .keras file. If the folder is a SavedModel whose output is "
+                "the vector, give it to TFHubEncoder as its 'handle'; if not, save the model anew with "
+                "model.save('NAME.keras')."
             )
+        if not path.is_file():
+            raise EncoderError(f"There is no file {self.model}; 'model' is a .keras file.")
         with path.open("rb") as opened:
             is_hdf5 = opened.read(len(_HDF5)) == _HDF5
         if is_hdf5:
@@ -132,15 +102,10 @@ class KerasEncoder(TensorFlowEncoder):
             )
         if not zipfile.is_zipfile(path):
             raise EncoderError(f"The file {self.model} is no .keras file, or a damaged one. Save or copy it anew.")
-        return [("model.keras", path)]
+        return path
 
     def _load(self) -> Callable[[NDArray[np.float32]], Any]:
-        self._files()
-        is_folder = Path(self.model).is_dir()
-        saved = {} if is_folder else self._read()
-        library = self._import("tf_keras" if is_folder or saved["keras_version"].startswith("2.") else "keras")
-        for part in self._parts_of_folder() if is_folder else [saved["config"]]:
-            self._refuse_code(part, library)
+        library = self._import("tf_keras" if self._keras_version().startswith("2.") else "keras")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about optimizers and formats, which do not matter here
@@ -151,6 +116,15 @@ class KerasEncoder(TensorFlowEncoder):
                 f"{first_line(error)} Save it anew with a version of Keras like that."
             ) from error
         return self._cut(opened, library)
+
+    def _keras_version(self) -> str:
+        try:
+            with zipfile.ZipFile(self._file()) as archive:
+                return str(json.loads(archive.read("metadata.json"))["keras_version"])
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise EncoderError(
+                f"The file {self.model} is no .keras file, or a damaged one: {first_line(error)} Save or copy it anew."
+            ) from error
 
     def _import(self, package: str) -> Any:
         """Return the Keras that wrote the model: version 3, or the second, which lives on as tf_keras."""
@@ -163,42 +137,6 @@ class KerasEncoder(TensorFlowEncoder):
                 "or set it to 'tensorflow', for every process that embeds."
             )
         return import_tensorflow(package, wanted_by="KerasEncoder")
-
-    def _read(self) -> dict[str, Any]:
-        """Return ``config`` and ``keras_version`` as the file has them."""
-        try:
-            with zipfile.ZipFile(self.model) as archive:
-                config = json.loads(archive.read("config.json"))
-                version = json.loads(archive.read("metadata.json"))["keras_version"]
-            return {"config": dict(config), "keras_version": str(version)}
-        except Exception as error:
-            raise EncoderError(
-                f"The file {self.model} is no .keras file, or a damaged one: {first_line(error)} Save or copy it anew."
-            ) from error
-
-    def _parts_of_folder(self) -> Iterator[Any]:
-        """Yield what Keras 2 wrote of each layer of a SavedModel."""
-        try:
-            messages: Any = importlib.import_module("tf_keras.protobuf.saved_metadata_pb2")
-            nodes = messages.SavedMetadata.FromString((Path(self.model) / _METADATA).read_bytes()).nodes
-            # Metrics are for training, and are not loaded.
-            yield from (json.loads(node.metadata) for node in nodes if node.identifier != "_tf_keras_metric")
-        except Exception as error:
-            raise EncoderError(
-                f"The file {_METADATA} in {self.model} is damaged: {first_line(error)} Save or copy the folder anew."
-            ) from error
-
-    def _refuse_code(self, config: Any, library: Any) -> None:
-        for part in _classes(config):
-            name = part["class_name"]
-            if _is_known(part, library):
-                continue
-            what = "code of its own" if name in _FORBIDDEN else "which is not part of Keras"
-            raise EncoderError(
-                f"The Keras model {self.model} contains {_shown(part)!r}, {what}; a model's file is never allowed to "
-                "bring code. Cut the model where that code is known, with keras.Model(model.inputs, VECTOR)"
-                ".export(FOLDER), and give the folder to TFHubEncoder as its 'handle'."
-            )
 
     def _cut(self, model: Any, library: Any) -> Callable[[NDArray[np.float32]], Any]:
         picture, vector = self._picture_of(model), self._vector_of(model)
@@ -286,54 +224,6 @@ class KerasEncoder(TensorFlowEncoder):
                 "another layer."
             )
         return tensors[0]
-
-
-def _classes(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield each entry of a model's configuration that names a class or function to be made."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str) and config["class_name"] not in _VALUES:
-            yield config
-        for key, value in config.items():
-            if key not in ("compile_config", "training_config"):  # for training, and not loaded
-                yield from _classes(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _classes(value)
-
-
-def _is_known(part: dict[str, Any], library: Any) -> bool:
-    name, module = part["class_name"], part.get("module")
-    if name in _FORBIDDEN:
-        return False
-    if name in _OPERATIONS:
-        return _ARITHMETIC.fullmatch(_function(part)) is not None
-    root, _, rest = str(module).partition(".")
-    is_of_keras = root in ("keras", "tf_keras") and (rest in _ROOTS or f"{rest}.".startswith(_INTERNAL))
-    if name == "function":  # Keras 2 looks for the registered name in the module, Keras 3 for the other
-        found, named = part.get("config"), part.get("registered_name")
-        return (
-            (is_of_keras or module in (None, "builtins"))
-            and named in (None, "function", found)
-            and any(hasattr(getattr(library, space), str(found)) for space in _NAMESPACES[2:])
-        )
-    if module is None:  # Keras 2 writes the name alone
-        return name == "Functional" or any(hasattr(getattr(library, space), name) for space in _NAMESPACES)
-    return is_of_keras
-
-
-def _function(part: dict[str, Any]) -> str:
-    """Return the name of the TensorFlow function that an operation of Keras 2 stands for."""
-    config = part.get("config")
-    return str(config.get("function")) if isinstance(config, dict) else ""
-
-
-def _shown(part: dict[str, Any]) -> str:
-    name = part["class_name"]
-    if name in _OPERATIONS:
-        return f"tensorflow.{_function(part)}"
-    return ".".join(
-        str(word) for word in (part.get("module"), part.get("config") if name == "function" else name) if word
-    )
 
 
 def _shape(tensor: Any) -> str:

@@ -10,24 +10,24 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from ..conf import get_settings
-from ..encoders import get_encoder
 from ..pictures.gate import WHOLE, ImageRejected, load_pixels
+from .base import get_encoder
 
 
 class TooManyPhotos(Exception):
-    """This process has as many photos at once as ``MAX_INFERENCES`` allows; the sentence says so."""
+    """This process encodes as many photos as ``MAX_INFERENCES`` allows already; the sentence says so."""
 
 
 class Slots:
-    """Counts the photos that this process has at once."""
+    """Limits the number of photos that this process takes at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken = 0
 
     @contextmanager
-    def one_of(self, number: int) -> Iterator[None]:
-        """Hold one of ``number`` slots. Raises ``TooManyPhotos`` where none is free: who waits keeps a thread."""
+    def occupy(self, number: int) -> Iterator[None]:
+        """Occupy one of ``number`` slots. Raises ``TooManyPhotos`` where none is free: who waits keeps a thread."""
         with self._lock:
             if self._taken >= number:
                 raise TooManyPhotos(gettext("Too many photos at once; try again in a moment."))
@@ -47,7 +47,7 @@ def embed_photo(photo: bytes | IO[bytes], region: Sequence[float] = WHOLE) -> ND
 
     The first call of a process opens the model. Raises ``TooManyPhotos``, ``ImageRejected`` and ``EncoderError``.
     """
-    with _slots.one_of(get_settings().api.max_inferences):
+    with _slots.occupy(get_settings().api.max_inferences):
         encoder = get_encoder()
         pixels = load_pixels(photo, encoder.image_size, public=True, region=region)
         vector: NDArray[np.float32] = encoder.encode(pixels[np.newaxis])[0]
@@ -57,6 +57,6 @@ def embed_photo(photo: bytes | IO[bytes], region: Sequence[float] = WHOLE) -> ND
 
 
 def load_model() -> None:
-    """Open the model, so that not the first search waits for it: for a server's hook after its fork."""
+    """Open the model now, so that the first search does not wait for it: for a server's hook after its fork."""
     encoder = get_encoder()
     encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))

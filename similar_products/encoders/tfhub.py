@@ -111,8 +111,8 @@ class TFHubEncoder(TensorFlowEncoder):
             return model
         if signature is None:
             raise EncoderError(
-                f"The SavedModel in {self.handle} can neither be called nor has it the signature "
-                "'serving_default'. Export it with tf.saved_model.save or keras.Model.export."
+                f"The SavedModel in {self.handle} is not callable and has no signature 'serving_default'. Export it "
+                "with tf.saved_model.save or keras.Model.export."
             )
         return _by_signature(self.handle, signature)
 

@@ -26,7 +26,7 @@ def fetch_photo(url: str) -> bytes:
     """Return the picture at ``url``. Raises ``TooManyPhotos`` and ``ImageRejected``; see ``pictures.fetch``."""
     from ..pictures.fetch import fetch_picture  # here: its packages are optional
 
-    with _fetches.one_of(get_settings().api.max_inferences):
+    with _fetches.occupy(get_settings().api.max_inferences):
         return fetch_picture(url)
 
 

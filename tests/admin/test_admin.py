@@ -770,7 +770,7 @@ def test_photo__is_kept_in_memory(admin_client, embedded, monkeypatch, settings)
 
 
 def test_photo__busy_process_and_failing_encoder_are_said(admin_client, embedded, monkeypatch):
-    with _slots.one_of(1):
+    with _slots.occupy(1):
         page = text(send(admin_client, embedded[0], picture_file("red", "lime")))
     assert "Too many photos at once; try again in a moment." in page
 

@@ -272,7 +272,7 @@ def test_tfhub_signature__with_several_outputs_is_named(tmp_path):
 
 def test_tfhub__model_that_cannot_be_called(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=32, is_callable=False, outputs=())
-    with pytest.raises(EncoderError, match="can neither be called nor has it the signature"):
+    with pytest.raises(EncoderError, match="is not callable and has no signature 'serving_default'"):
         TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
 
 

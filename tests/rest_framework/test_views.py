@@ -712,12 +712,12 @@ def test_search__url_that_must_not_be_fetched(client, change, url):
 
 def test_search__busy_is_503(client, colors, change):
     change(API={"MAX_INFERENCES": 1})
-    with shared_photos._slots.one_of(1):
+    with shared_photos._slots.occupy(1):
         answer = client.post("/own/shirts/search/", {"image": photo("red", "lime")})
     assert (answer.status_code, answer["Retry-After"]) == (503, "1")
     assert answer.json() == {"detail": "Too many photos at once; try again in a moment.", "code": "busy"}
     change(FETCH_URLS=True)
-    with photos._fetches.one_of(1):
+    with photos._fetches.occupy(1):
         answer = client.post("/own/shirts/search/", {"image_url": "https://example.com/a.jpg"}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (503, "busy")
     assert client.post("/own/shirts/search/", {"image": photo("red", "lime")}).status_code == 200
