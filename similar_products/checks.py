@@ -5,8 +5,9 @@ Static: E001 to E006 and E016 to E019; with ``check --deploy`` W015. With ``chec
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeAlias
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, router
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunSQL
+from django.db.migrations.operations.base import Operation
 from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
@@ -29,6 +31,9 @@ from .pictures.fetch import INSTALL, PACKAGES_MISSING, is_installed
 from .query import RESULT_NAMES, SimilarManager
 from .search.bands import get_bands
 from .search.placement import declared_through, get_placement, picture_field
+
+AppConfigs: TypeAlias = Sequence[AppConfig] | None
+Check: TypeAlias = Callable[..., list[CheckMessage]]
 
 RANDOM_PAGE_COST = 2.0
 """At PostgreSQL's default of 4 a table of 10,000 products gets a sequential scan: 50-82 ms instead of 1-3."""
@@ -47,61 +52,56 @@ def register_all() -> None:
     register(check_embed_on_save, "similar_products", deploy=True)
 
 
-def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def needs_settings(check: Check) -> Check:
+    """Return ``check`` without an answer where the settings are wrong, which E005 says."""
+
+    @wraps(check)
+    def checked(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+        try:
+            get_settings()
+        except ImproperlyConfigured:
+            return []
+        return check(app_configs, **kwargs)
+
+    return checked
+
+
+def check_settings(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E005: ``SIMILAR_PRODUCTS`` has a mistake, or its encoder cannot be made."""
     try:
         get_encoder()
     except ImproperlyConfigured as error:
-        return [
-            Error(
-                str(error),
-                hint='The default is SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": '
-                '"similar_products.encoders.TFHubEncoder", "OPTIONS": {}}, "EMBED_ON_SAVE": "inline"}.',
-                id="similar_products.E005",
-            )
-        ]
+        hint = (
+            'The default is SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "similar_products.encoders.TFHubEncoder", '
+            '"OPTIONS": {}}, "EMBED_ON_SAVE": "inline"}.'
+        )
+        return [Error(str(error), hint=hint, id="similar_products.E005")]
     return []
 
 
-def check_bands(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+@needs_settings
+def check_bands(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E016: the file of bands that the settings name is missing or wrong."""
-    try:
-        get_settings()
-    except ImproperlyConfigured:
-        return []  # E005 says it
     try:
         get_bands("")
     except ImproperlyConfigured as error:
-        return [
-            Error(
-                str(error),
-                hint="Run: python manage.py calibrate_similarity",
-                id="similar_products.E016",
-            )
-        ]
+        return [Error(str(error), hint="Run: python manage.py calibrate_similarity", id="similar_products.E016")]
     return []
 
 
-def check_fetch_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+@needs_settings
+def check_fetch_urls(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E017: search by URL is on, and the packages that it needs are missing."""
-    try:
-        fetch_urls = get_settings().fetch_urls
-    except ImproperlyConfigured:
-        return []  # E005 says it
-    if not fetch_urls or is_installed():
+    if not get_settings().fetch_urls or is_installed():
         return []
     return [Error(f"{PACKAGES_MISSING}.", hint=f"Run: {INSTALL}", id="similar_products.E017")]
 
 
-def check_products(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+@needs_settings
+def check_products(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E018: an entry of ``PRODUCTS`` names a model, a relation, a field or a function that is not there."""
-    try:
-        products = get_settings().products
-    except ImproperlyConfigured:
-        return []  # E005 says it
     messages: list[CheckMessage] = []
-    for label, given in products.items():
-        where = f"SIMILAR_PRODUCTS['PRODUCTS'][{label!r}]"
+    for label, given in get_settings().products.items():
         try:
             model = apps.get_model(label)
             get_placement(model, given.through)
@@ -113,7 +113,7 @@ def check_products(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         except (LookupError, ValueError, FieldDoesNotExist, TypeError, ImportError) as error:
             messages.append(
                 Error(
-                    f"{where} cannot be used: {str(error).rstrip('.')}.",
+                    f"SIMILAR_PRODUCTS['PRODUCTS'][{label!r}] cannot be used: {str(error).rstrip('.')}.",
                     hint="Name the model as in 'shop.Product', THROUGH and VARIANTS by its fields, and VISIBLE and "
                     "FALLBACK by the dotted paths of functions.",
                     id="similar_products.E018",
@@ -122,12 +122,9 @@ def check_products(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return messages
 
 
-def check_result_names(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+@needs_settings
+def check_result_names(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E019: a product model has a field or attribute of a name that each result is given."""
-    try:
-        get_settings()
-    except ImproperlyConfigured:
-        return []  # E005 says it
     return [
         Error(
             f"{model._meta.label} has {name!r} of its own, which similar_to() gives each result: it would be written "
@@ -143,7 +140,7 @@ def check_result_names(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     ]
 
 
-def check_installed_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E001: ``django.contrib.postgres`` is missing."""
     if apps.is_installed("django.contrib.postgres"):
         return []
@@ -157,13 +154,10 @@ def check_installed_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
     ]
 
 
-def check_embed_on_save(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+@needs_settings
+def check_embed_on_save(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """W015: pictures are embedded by the web processes of a shop that is deployed."""
-    try:
-        embed_on_save = get_settings().embed_on_save
-    except ImproperlyConfigured:
-        return []  # E005 says it
-    if settings.DEBUG or embed_on_save != "inline":
+    if settings.DEBUG or get_settings().embed_on_save != "inline":
         return []
     return [
         checks.Warning(
@@ -176,65 +170,65 @@ def check_embed_on_save(app_configs: Sequence[AppConfig] | None, **kwargs: Any) 
     ]
 
 
-def check_models(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E002, E003, E004, E006: a model's picture, dimensions or manager."""
     wanted = None if app_configs is None else {config.label for config in app_configs}
-    messages: list[CheckMessage] = []
-    for holder in get_holders():
-        if wanted is None or holder._meta.app_label in wanted:
-            messages += _check_model(holder)
-    return messages
+    holders = [holder for holder in get_holders() if wanted is None or holder._meta.app_label in wanted]
+    return [message for holder in holders for message in _check_model(holder)]
 
 
 def _check_model(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
-    messages: list[CheckMessage] = []
-    label = holder._meta.label
+    return [*_check_picture(holder), *_check_embedding(holder), *_check_manager(holder)]
+
+
+def _check_picture(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
     try:
         picture_field(holder)
     except FieldDoesNotExist as error:
-        messages.append(
-            Error(
-                f"{error}",
-                hint='Set similar_image = "FIELD" on the model, or "RELATION__FIELD" for a companion.',
-                obj=holder,
-                id="similar_products.E002",
-            )
-        )
+        hint = 'Set similar_image = "FIELD" on the model, or "RELATION__FIELD" for a companion.'
+        return [Error(str(error), hint=hint, obj=holder, id="similar_products.E002")]
+    return []
+
+
+def _check_embedding(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
     field = holder._meta.get_field("embedding")
     if not isinstance(field, VectorField) or not 1 <= (field.dimensions or 0) <= MAX_DIMENSIONS:
-        messages.append(
+        return [
             Error(
-                f"{label}.embedding must be a pgvector VectorField of 1 to {MAX_DIMENSIONS:,} dimensions, the "
-                "most that can be indexed.",
+                f"{holder._meta.label}.embedding must be a pgvector VectorField of 1 to {MAX_DIMENSIONS:,} dimensions, "
+                "the most that can be indexed.",
                 hint="embedding = VectorField(dimensions=1280, null=True, blank=True, editable=False, serialize=False)",
                 obj=holder,
                 id="similar_products.E004",
             )
+        ]
+    try:
+        check_dimensions(holder, get_encoder())
+    except EncoderError as error:
+        sentence, _, remedy = str(error).partition(". ")
+        return [Error(f"{sentence}.", hint=remedy, obj=holder, id="similar_products.E003")]
+    except ImproperlyConfigured:
+        pass  # E005 says it
+    return []
+
+
+def _check_manager(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
+    if isinstance(holder._default_manager, SimilarManager):
+        return []
+    return [
+        Error(
+            f"The default manager of {holder._meta.label} is not a SimilarManager: it loads every vector and has no "
+            "similar_to().",
+            hint="objects = SimilarManager(), or derive your manager from SimilarManager and your queryset "
+            "from SimilarQuerySet (both in similar_products.query).",
+            obj=holder,
+            id="similar_products.E006",
         )
-    else:
-        try:
-            check_dimensions(holder, get_encoder())
-        except EncoderError as error:
-            sentence, _, remedy = str(error).partition(". ")
-            messages.append(Error(f"{sentence}.", hint=remedy, obj=holder, id="similar_products.E003"))
-        except ImproperlyConfigured:
-            pass  # E005 says it
-    if not isinstance(holder._default_manager, SimilarManager):
-        messages.append(
-            Error(
-                f"The default manager of {label} is not a SimilarManager: it loads every vector and has no "
-                "similar_to().",
-                hint="objects = SimilarManager(), or derive your manager from SimilarManager and your queryset "
-                "from SimilarQuerySet (both in similar_products.query).",
-                obj=holder,
-                id="similar_products.E006",
-            )
-        )
-    return messages
+    ]
 
 
 def check_databases(
-    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+    app_configs: AppConfigs, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """E009 to E011, W010 to W014: PostgreSQL and pgvector as the models need them, where a router puts them."""
     messages: list[CheckMessage] = []
@@ -255,28 +249,39 @@ def check_databases(
 
 
 def _check_database(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
-    connection = connections[alias]
-    with connection.cursor() as cursor:
+    with connections[alias].cursor() as cursor:
         cursor.execute(
             "SELECT default_version, installed_version, current_setting('random_page_cost')::float "
             "FROM (SELECT) AS one LEFT JOIN pg_available_extensions ON name = 'vector'"
         )
         available, installed, random_page_cost = cursor.fetchone()
-    tables = set(connection.introspection.table_names())
-    migrated = [holder for holder in holders if holder._meta.db_table in tables]
     if installed is None:
         return _check_extension(alias, available, holders)
-    messages = _check_version(alias, installed)
-    if random_page_cost > RANDOM_PAGE_COST:
-        messages.append(
-            checks.Warning(
-                f"random_page_cost is {random_page_cost:g} in the database {alias!r}, PostgreSQL's value for "
-                "spinning disks; it makes the planner scan whole tables instead of using the vector index.",
-                hint=f"On SSDs run: ALTER DATABASE {connection.settings_dict['NAME']} SET random_page_cost = 1.1;",
-                id="similar_products.W012",
-            )
+    return [
+        *_check_version(alias, installed),
+        *_check_planner(alias, random_page_cost),
+        *_check_indexes(alias, holders),
+        *_check_prepared_statements(alias),
+    ]
+
+
+def _check_planner(alias: str, random_page_cost: float) -> list[CheckMessage]:
+    if random_page_cost <= RANDOM_PAGE_COST:
+        return []
+    name = connections[alias].settings_dict["NAME"]
+    return [
+        checks.Warning(
+            f"random_page_cost is {random_page_cost:g} in the database {alias!r}, PostgreSQL's value for "
+            "spinning disks; it makes the planner scan whole tables instead of using the vector index.",
+            hint=f"On SSDs run: ALTER DATABASE {name} SET random_page_cost = 1.1;",
+            id="similar_products.W012",
         )
-    messages += [
+    ]
+
+
+def _check_indexes(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
+    tables = set(connections[alias].introspection.table_names())
+    return [
         checks.Warning(
             f"The HNSW index of {holder._meta.label} is missing or invalid in the database {alias!r}; similar "
             "products are found by scanning the whole table.",
@@ -284,20 +289,23 @@ def _check_database(alias: str, holders: list[type[VisuallySimilarModel]]) -> li
             obj=holder,
             id="similar_products.W013",
         )
-        for holder in migrated
-        if get_index(holder) and not has_index(holder, alias)
+        for holder in holders
+        if holder._meta.db_table in tables and get_index(holder) and not has_index(holder, alias)
     ]
-    options = connection.settings_dict.get("OPTIONS", {})
-    if options.get("server_side_binding") or options.get("prepare_threshold") is not None:
-        messages.append(
-            checks.Warning(
-                f"The database {alias!r} prepares statements on the server; a generic plan took a filter that "
-                "matches few products from 0.25 to 90 ms.",
-                hint="Remove server_side_binding and prepare_threshold from its OPTIONS.",
-                id="similar_products.W014",
-            )
+
+
+def _check_prepared_statements(alias: str) -> list[CheckMessage]:
+    options = connections[alias].settings_dict.get("OPTIONS", {})
+    if not options.get("server_side_binding") and options.get("prepare_threshold") is None:
+        return []
+    return [
+        checks.Warning(
+            f"The database {alias!r} prepares statements on the server; a generic plan took a filter that "
+            "matches few products from 0.25 to 90 ms.",
+            hint="Remove server_side_binding and prepare_threshold from its OPTIONS.",
+            id="similar_products.W014",
         )
-    return messages
+    ]
 
 
 def _check_extension(
@@ -326,7 +334,7 @@ def _check_extension(
     ]
 
 
-def _creates_extension(operation: Any) -> bool:
+def _creates_extension(operation: Operation) -> bool:
     if isinstance(operation, RunSQL):
         return re.search(r"create\s+extension.*\bvector\b", str(operation.sql), re.IGNORECASE) is not None
     return isinstance(operation, CreateExtension) and operation.name == "vector"
