@@ -10,18 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 
 from shop_demo.drawing import DrawnProduct
-from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError, TFHubEncoder, get_encoder
+from similar_products.encoders import EncoderError, TFHubEncoder
 from similar_products.encoders import tfhub as tfhub_module
 from similar_products.encoders.tfhub import EMBEDDED_HANDLE, OFFICIAL_HANDLE
-from similar_products.pictures.gate import Pixels
+from tests.encoders.small_models import random_pixels
 from tests.saved_models import save_feature_model
-
-
-def random_pixels(count: int, size: int) -> Pixels:
-    return np.random.default_rng(7).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +27,6 @@ def model_1280(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model_1792(tmp_path_factory) -> Path:
     return save_feature_model(tmp_path_factory.mktemp("model_1792"), dimensions=1792, size=48)
-
-
-# TFHubEncoder: what it computes.
 
 
 @pytest.mark.parametrize(("fixture", "dimensions", "size"), [("model_1280", 1280, 32), ("model_1792", 1792, 48)])
@@ -90,9 +82,6 @@ def test_tfhub__known_handles_tell_dimensions_and_size_unopened(handle, dimensio
     assert (encoder.dimensions, encoder.image_size) == (dimensions, size)
 
 
-# TFHubEncoder: its identity.
-
-
 def test_tfhub_name__of_a_url_is_its_path_and_the_preprocessing():
     assert TFHubEncoder(OFFICIAL_HANDLE).name == "google/imagenet/mobilenet_v2_100_224/feature_vector/5-224-fit1"
 
@@ -120,9 +109,6 @@ def test_tfhub_name__can_be_given_but_not_with_the_separator():
     assert TFHubEncoder(name="ours").name == "ours"
     with pytest.raises(ValueError, match="must not contain"):
         TFHubEncoder(name="a|b")
-
-
-# TFHubEncoder: what goes wrong, each one sentence with the remedy.
 
 
 def test_tfhub__missing_folder(tmp_path):
@@ -282,9 +268,6 @@ def test_tfhub_image_size__defaults_to_224_where_nothing_tells(tmp_path):
     assert tfhub_module._image_size(None) is None
 
 
-# The model in the package.
-
-
 def copied(model: str, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder / "copy"))
 
@@ -355,80 +338,3 @@ def test_embedded__is_at_most_8_megabytes_and_has_a_card():
     card = (Path(EMBEDDED_HANDLE) / "MODEL_CARD.md").read_text()
     for heading in ("## Data", "## Method", "## Figures", "## Limits"):
         assert f"\n{heading}\n" in card
-
-
-# ColorHistogramEncoder.
-
-
-@pytest.mark.parametrize("dimensions", [8, 40, 300, 1280, 1792])
-def test_histogram__is_a_unit_vector_of_any_length(dimensions):
-    vectors = ColorHistogramEncoder(dimensions=dimensions).encode(random_pixels(4, 32))
-    assert vectors.shape == (4, dimensions)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
-
-
-def test_histogram__like_colors_in_like_places_are_near():
-    red, dark_red, blue = (
-        np.full((1, 32, 32, 3), color, np.uint8) for color in [(250, 0, 0), (200, 20, 20), (0, 0, 250)]
-    )
-    vectors = ColorHistogramEncoder().encode(np.concatenate([red, dark_red, blue]))
-    assert vectors[0] @ vectors[1] > 0.99
-    assert vectors[0] @ vectors[2] < 0.01
-
-
-def test_histogram__black_picture_has_a_vector():
-    assert np.isfinite(ColorHistogramEncoder().encode(np.zeros((1, 32, 32, 3), np.uint8))).all()
-
-
-def test_histogram__too_few_dimensions_are_refused():
-    with pytest.raises(ValueError, match="at least 8"):
-        ColorHistogramEncoder(dimensions=7)
-
-
-# The base class and the choice of the encoder.
-
-
-class Broken(Encoder):
-    name = "broken"
-    dimensions = 4
-    image_size = 8
-
-    def features(self, pixels):
-        return np.ones((len(pixels) + 1, 4))
-
-
-def test_encode__with_other_rows_than_pictures_is_refused():
-    with pytest.raises(EncoderError, match=r"shape \(3, 4\) for 2 pictures"):
-        Broken().encode(random_pixels(2, 8))
-
-
-def encoder_settings(backend: str, **options):
-    return {"ENCODER": {"BACKEND": backend, "OPTIONS": options}}
-
-
-def test_get_encoder__is_one_instance_for_the_same_settings(settings):
-    first = get_encoder()
-    assert get_encoder() is first
-    settings.SIMILAR_PRODUCTS = encoder_settings("similar_products.encoders.ColorHistogramEncoder", dimensions=8)
-    assert get_encoder() is not first
-    assert get_encoder().dimensions == 8
-
-
-def test_get_encoder__default_is_the_embedded_model(settings):
-    settings.SIMILAR_PRODUCTS = {}
-    assert get_encoder().handle == EMBEDDED_HANDLE
-
-
-@pytest.mark.parametrize(
-    ("backend", "options", "message"),
-    [
-        ("nowhere.Encoder", {}, "'nowhere.Encoder', which cannot be imported"),
-        ("similar_products.encoders.TFHubEncoder", {"folder": "x"}, "OPTIONS'] do not fit .*'folder'"),
-        ("similar_products.encoders.TFHubEncoder", {"handle": ""}, "OPTIONS'] do not fit .*handle is empty"),
-        ("builtins.dict", {}, "builtins.dict is not a subclass of similar_products.encoders.Encoder"),
-    ],
-)
-def test_get_encoder__mistakes_in_the_settings_are_named(settings, backend, options, message):
-    settings.SIMILAR_PRODUCTS = encoder_settings(backend, **options)
-    with pytest.raises(ImproperlyConfigured, match=message):
-        get_encoder()

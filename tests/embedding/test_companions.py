@@ -1,0 +1,20 @@
+import pytest
+from django.core.files.storage import default_storage
+
+from similar_products.embedding import embed
+from similar_products.embedding.companions import create_companions
+from tests.models import Shirt, Vase, VaseLook
+
+pytestmark = pytest.mark.django_db
+
+
+def test_embed__companion(picture):
+    Vase.objects.bulk_create(Vase(name=str(number), image=f"{number}.png") for number in range(2))
+    Vase.objects.bulk_create([Vase(name="no picture")])
+    default_storage.save("0.png", picture)
+    assert create_companions(VaseLook, "default") == 2
+    assert create_companions(VaseLook, "default") == 0
+    report = embed(VaseLook.objects.pending())
+    assert (report.embedded, report.failed) == (1, {"missing_file": 1})
+    assert VaseLook.objects.ready().get().vase.name == "0"
+    assert create_companions(Shirt, "default") == 0
