@@ -18,7 +18,6 @@ TESTED_ELSEWHERE = {
     "encoders/tensorflow.py": "encoders/test_tfhub.py",
     "merchandising/apps.py": "merchandising/test_rules.py",
     "rest_framework/urls.py": "rest_framework/test_views.py",
-    "search/rules.py": "merchandising/test_rules.py",
     "templatetags/similar_products.py": "test_templatetags.py",
 }
 """Modules without a test file of their name, and the file that tests them."""

@@ -1,7 +1,7 @@
 """The nearest few compared with each other, after the LIMIT and in the statement that finds them."""
 
 import json
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 from django.db import models
@@ -11,7 +11,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from numpy.typing import NDArray
 
 from .expressions import Written
-from .scan import SimilarRow, derive, turn_into
+from .scan import Row, derive, turn_into
 from .targets import Comparison, normalized
 
 COMPARED = ("_key", "_distances", "distance")
@@ -20,13 +20,6 @@ COMPARED = ("_key", "_distances", "distance")
 # PostgreSQL evaluates volatile expressions after sort and LIMIT, and clock_timestamp() makes this one volatile. Else it
 # would fetch and cast a second vector of every row that it compares, not of the rows of the LIMIT alone.
 AFTER_LIMIT = "CASE WHEN clock_timestamp() IS NOT NULL THEN {vector} END"
-
-
-class PooledRow(SimilarRow, Protocol):
-    """A row with its distances to those of a pool."""
-
-    _key: str
-    _distances: str | None
 
 
 class PoolQuery(Query):
@@ -75,7 +68,7 @@ class PoolCompiler(SQLCompiler):
 
 
 def pool_columns(comparison: Comparison) -> dict[str, Written]:
-    """Return the annotations that ``fetch_pool`` compares rows by: their key and their vector."""
+    """Return the annotations that ``fetch`` compares rows by: their key and their vector."""
     vector = comparison.cast(comparison.path("embedding"))
     if comparison.is_exact:
         # The vector in full precision is kept outside the table's rows; what a function returns is not.
@@ -87,23 +80,23 @@ def pool_columns(comparison: Comparison) -> dict[str, Written]:
     }
 
 
-def fetch_pool(
+def fetch(
     rows: "models.QuerySet[Any]", pool: "models.QuerySet[Any] | None" = None, *, is_one_way: bool = False
-) -> list[Any]:
-    """Return ``rows``, which have ``pool_columns``, with the distances to those of the slice ``pool`` or of their own.
+) -> list[Row]:
+    """Return ``rows``; those with ``pool_columns`` have the distances to the rows of the slice ``pool`` or their own.
 
     ``is_one_way``: a row gives way to nearer ones alone, and has no distances to these.
     """
-    found: models.QuerySet[Any] = rows._chain()  # type: ignore[attr-defined]
-    query = turn_into(found.query, PoolQuery)
-    if pool is not None:
-        query.pool = pool.values("_key", "_distances").query
-    query.pool_size = (rows if pool is None else pool).query.high_mark
-    query.is_one_way = is_one_way
-    return list(found)
+    if "_distances" in rows.query.annotations:
+        rows = rows.all()
+        query = turn_into(rows.query, PoolQuery)
+        query.pool = None if pool is None else pool.values("_key", "_distances").query
+        query.pool_size = (rows if pool is None else pool).query.high_mark
+        query.is_one_way = is_one_way
+    return list(rows)
 
 
-def similarities(row: PooledRow, keys: list[str]) -> NDArray[np.float64]:
+def similarities(row: Row, keys: list[str]) -> NDArray[np.float64]:
     """Return the cosine similarities of a row to those of ``keys`` by the distances it carries, float64 ``[n]``."""
     distances = json.loads(row._distances or "{}")
     return np.array([1 - distances.get(key, 1.0) for key in keys])

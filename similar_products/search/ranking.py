@@ -1,11 +1,11 @@
 """The shop's rules for what is shown: they act on the nearest few, after the LIMIT, in the same round trip."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from numbers import Integral, Real
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack, cast
+from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 from django.db import models
@@ -16,13 +16,13 @@ from ..conf import get_settings, listed
 from ..encoders import get_encoder
 from .bands import get_bands
 from .placement import EncoderOf
-from .pool import PooledRow, fetch_pool, pool_columns, similarities
+from .pool import fetch, pool_columns, similarities
 from .rules import Rules, rules_for
-from .scan import SimilarQuery, comparison_of, in_full, is_nearest_first, turn_into
+from .scan import Row, SimilarQuery, comparison_of, in_full, is_nearest_first, turn_into
 from .targets import Comparison
 
 POOL_FACTOR = 4
-"""Candidates for each product wanted, where some may have to give way to others."""
+"""Rows for each product wanted, where some may have to give way to others."""
 MIN_POOL = 32
 
 PRIVATE_NAMES = ("_key", "_distances", "_encoder", "_pins", "_place")
@@ -44,39 +44,8 @@ class RankingOptions(TypedDict, total=False):
 
 
 DEFAULTS = RankingOptions(
-    min_similarity=0.0,
-    near_duplicates=None,
-    variants=False,
-    exclude=(),
-    diversity=0.0,
-    merchandising=True,
-    at=None,
+    min_similarity=0.0, near_duplicates=None, variants=False, exclude=(), diversity=0.0, merchandising=True, at=None
 )
-
-
-class Candidate(PooledRow, Protocol):
-    """A row that may be chosen, with what it carries until then, and what it is given in the end."""
-
-    _encoder: str
-    _pins: list[str]
-    _place: int
-    likeness: str
-    pinned: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """How many rows of a pool are wanted, and which."""
-
-    k: int
-    min_similarity: float
-    diversity: float
-    near_duplicates: bool
-
-    @property
-    def is_pooled(self) -> bool:
-        """Whether rows are compared with each other."""
-        return self.diversity > 0 or (not self.near_duplicates and get_bands(get_encoder().name) is not None)
 
 
 def ranked(queryset: "models.QuerySet[ModelT]", k: int, **options: Unpack[RankingOptions]) -> list[ModelT]:
@@ -111,7 +80,9 @@ def ranked(queryset: "models.QuerySet[ModelT]", k: int, **options: Unpack[Rankin
     if not wanted["variants"]:
         products = _without_variants(products, comparison)
     rules = rules_for(queryset.model, comparison.products, wanted["at"]) if wanted["merchandising"] else None
-    chosen, pinned = _choose(products, comparison, rules, _selection(k, wanted))
+    if wanted["near_duplicates"] is None:
+        wanted["near_duplicates"] = get_settings().bands is None
+    chosen, pinned = _choose(products, comparison, rules, k, wanted)
     return cast("list[ModelT]", _place(chosen, pinned, k))
 
 
@@ -130,16 +101,6 @@ def _check(queryset: "models.QuerySet[Any]", k: Any, wanted: RankingOptions) -> 
         value: Any = wanted[name]
         if isinstance(value, bool) or not isinstance(value, Real | Decimal) or not 0 <= float(value) <= 1:
             raise ValueError(f"{name} is {value!r}; valid are numbers from 0 to 1.")
-
-
-def _selection(k: int, wanted: RankingOptions) -> Selection:
-    near_duplicates = wanted["near_duplicates"]
-    return Selection(
-        k=k,
-        min_similarity=float(wanted["min_similarity"]),
-        diversity=float(wanted["diversity"]),
-        near_duplicates=get_settings().bands is None if near_duplicates is None else near_duplicates,
-    )
 
 
 def _without_shown(
@@ -171,65 +132,56 @@ def _without_variants(products: "models.QuerySet[ModelT]", comparison: Compariso
 
 
 def _choose(
-    products: "models.QuerySet[Any]", comparison: Comparison, rules: Rules | None, selection: Selection
-) -> tuple[list[Candidate], list[Candidate]]:
+    products: "models.QuerySet[Any]", comparison: Comparison, rules: Rules | None, k: int, wanted: RankingOptions
+) -> tuple[list[Row], list[Row]]:
     """Return the rows of ``products`` that are chosen, and those that are pinned."""
+    is_one_way = not wanted["diversity"]
+    is_pooled = not is_one_way or (not wanted["near_duplicates"] and get_bands(get_encoder().name) is not None)
+    size = max(POOL_FACTOR * k, MIN_POOL) if is_pooled else k
     carried = {"_encoder": EncoderOf(comparison.path("embedding_source"))}
-    is_pooled = selection.is_pooled
-    size = max(POOL_FACTOR * selection.k, MIN_POOL) if is_pooled else selection.k
     products = products.annotate(**carried, **(pool_columns(comparison) if is_pooled else {}))
     # A short page is completed here, where it is known what is missing.
     turn_into(products.query, SimilarQuery).comparison = replace(comparison, tops_up=False)
     free = products if rules is None else products.filter(rules.is_free).annotate(_pins=rules.pins)
     nearest = free[:size]
-    pool = _fetch(nearest, selection)
-    pinned = _pin(products, rules, pool, nearest, selection)
-    chosen = _select(pool, pinned, selection)
-    missing = selection.k - sum(row._place <= selection.k for row in pinned) - len(chosen)
+    pool = fetch(nearest, is_one_way=is_one_way)
+    pinned = _pin(products, rules, pool, nearest)
+    chosen = _select(pool, pinned, k, wanted)
+    missing = k - sum(row._place <= k for row in pinned) - len(chosen)
     if missing > 0 and len(pool) < size and not comparison.is_exact:
         nearest = in_full(free)[:size]
-        pool = _fetch(nearest, selection)
+        pool = fetch(nearest, is_one_way=is_one_way)
         if pinned and is_pooled:  # for their distances to these
-            pinned = _pin(products, rules, pool, nearest, selection)
-        chosen = _select(pool, pinned, selection)
+            pinned = _pin(products, rules, pool, nearest)
+        chosen = _select(pool, pinned, k, wanted)
     return chosen, pinned
 
 
-def _fetch(nearest: "models.QuerySet[Any]", selection: Selection) -> list[Candidate]:
-    """Return the rows of a slice; where they are compared, with the distances to those farther from the target."""
-    return fetch_pool(nearest, is_one_way=not selection.diversity) if selection.is_pooled else list(nearest)
-
-
 def _pin(
-    products: "models.QuerySet[Any]",
-    rules: Rules | None,
-    pool: list[Candidate],
-    nearest: "models.QuerySet[Any]",
-    selection: Selection,
-) -> list[Candidate]:
+    products: "models.QuerySet[Any]", rules: Rules | None, pool: list[Row], nearest: "models.QuerySet[Any]"
+) -> list[Row]:
     """Return the pinned ones of ``products``, each once, by their places, with the distances to ``nearest``."""
     # Without a row there is none to tell the keys.
     if rules is None or not rules.may_pin or (pool and not pool[0]._pins):
         return []
     keys = pool[0]._pins if pool else None
-    wanted = rules.only_pinned(in_full(products.filter(rules.is_not_hidden)), keys)
-    rows: list[Candidate] = fetch_pool(wanted, nearest) if selection.is_pooled else list(wanted)
-    by_key = {row.pk: row for row in rows}
+    pinned = fetch(rules.only_pinned(in_full(products.filter(rules.is_not_hidden)), keys), nearest)
+    by_key = {row.pk: row for row in pinned}
     return sorted(by_key.values(), key=lambda row: (row._place, row.distance, row.pk))
 
 
-def _select(pool: list[Candidate], pinned: list[Candidate], selection: Selection) -> list[Candidate]:
+def _select(pool: list[Row], pinned: list[Row], k: int, wanted: RankingOptions) -> list[Row]:
     """Return up to ``k`` rows of ``pool``, the next best one after the other; pinned ones count as chosen before."""
-    k, diversity = selection.k, selection.diversity
-    alike = [row for row in pool if row.similarity >= selection.min_similarity]
-    if not alike or not selection.is_pooled:
+    diversity = float(wanted["diversity"])
+    alike = [row for row in pool if row.similarity >= wanted["min_similarity"]]
+    if not alike or not hasattr(alike[0], "_distances"):
         return alike[:k]
-    bands = None if selection.near_duplicates else get_bands(alike[0]._encoder)
+    bands = None if wanted["near_duplicates"] else get_bands(alike[0]._encoder)
     keys = [row._key for row in alike]
     relevance = np.array([row.similarity for row in alike])
     nearest_chosen = np.full(len(alike), -np.inf)
     is_open = np.ones(len(alike), dtype=bool)
-    chosen: list[Candidate] = []
+    chosen: list[Row] = []
     added = [row for row in pinned if row._place <= k]
     while True:
         for row in added:
@@ -246,10 +198,10 @@ def _select(pool: list[Candidate], pinned: list[Candidate], selection: Selection
         chosen += added
 
 
-def _place(chosen: list[Candidate], pinned: list[Candidate], k: int) -> list[Candidate]:
+def _place(chosen: list[Row], pinned: list[Row], k: int) -> list[Row]:
     """Return up to ``k`` rows as they are shown: each pinned one at its place, or before it where the others end."""
     others, waiting = iter(chosen), list(pinned)
-    shown: list[Candidate] = []
+    shown: list[Row] = []
     while len(shown) < k:
         is_due = bool(waiting) and waiting[0]._place <= len(shown) + 1
         row = None if is_due else next(others, None)

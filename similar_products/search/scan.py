@@ -19,12 +19,19 @@ SCAN_SETTINGS = {"iterative_scan": "relaxed_order", "max_scan_tuples": str(2**31
 """pgvector's, the limits at the maximum it allows."""
 
 
-class SimilarRow(Protocol):
-    """A row of ``similar_to``."""
+class Row(Protocol):
+    """A row of ``similar_to``, with what it carries until ``ranked`` chooses it, and what it is given then."""
 
     pk: Any
     distance: float
     similarity: float
+    likeness: str
+    pinned: bool
+    _encoder: str
+    _key: str
+    _distances: str | None
+    _pins: list[str]
+    _place: int
 
 
 class ScanSettings(Func):
@@ -106,7 +113,7 @@ class NearestFirst(ModelIterable):  # type: ignore[type-arg]  # generic in the s
 
     def __iter__(self) -> Iterator[Any]:
         queryset = self.queryset
-        rows = cast("Iterable[SimilarRow]", super().__iter__())
+        rows = cast("Iterable[Row]", super().__iter__())
         if is_nearest_first(queryset.query) and queryset.query.is_sliced:
             rows = _complete(queryset, sorted(rows, key=_distance))
         for row in rows:
@@ -118,7 +125,7 @@ class NearestFirst(ModelIterable):  # type: ignore[type-arg]  # generic in the s
 _distance = attrgetter("distance")
 
 
-def _complete(queryset: "models.QuerySet[Any]", rows: list[SimilarRow]) -> list[SimilarRow]:
+def _complete(queryset: "models.QuerySet[Any]", rows: list[Row]) -> list[Row]:
     """Return the rows of a slice, each product once and as many as there are."""
     first, stop = queryset.query.low_mark, queryset.query.high_mark
     comparison = cast("Comparison", comparison_of(queryset.query))
@@ -135,5 +142,5 @@ def _complete(queryset: "models.QuerySet[Any]", rows: list[SimilarRow]) -> list[
     return rows
 
 
-def _all_rows(queryset: "models.QuerySet[Any]") -> list[SimilarRow]:
+def _all_rows(queryset: "models.QuerySet[Any]") -> list[Row]:
     return list(ModelIterable(queryset))

@@ -663,14 +663,6 @@ def test_api__fallback_shows_no_hidden_product(client, rugs, settings):
 # Without the app.
 
 
-def test_without_the_app__nothing_is_asked(catalogue, rows, django_assert_num_queries):
-    pin(rows[0], rows[9], 1)
-    with modify_settings(INSTALLED_APPS=WITHOUT), django_assert_num_queries(1) as captured:
-        found = ranked(catalogue.similar_to(rows[0]), 3)
-    assert numbers(found) == [1, 2, 3]
-    assert "merchandising" not in captured.captured_queries[0]["sql"]
-
-
 def test_app__has_keys_of_its_own_whatever_the_shops_are():
     assert apps.get_app_config("similar_products_merchandising").default_auto_field == "django.db.models.BigAutoField"
 
