@@ -142,8 +142,8 @@ class StateCounts(TypedDict):
 
 def count_pictures(pictures: "models.QuerySet[Any]") -> StateCounts:
     """Return how many rows of ``pictures_with_states`` are in which state, by one query."""
-    columns = {"tried": F("_is_tried"), "vector": F("_has_vector"), "code": F("_error")}
-    groups = pictures.annotate(**columns).values_list(*columns).annotate(number=Count("pk")).order_by()
+    columns = {"_similar_tried": F("_is_tried"), "_similar_vector": F("_has_vector"), "_similar_code": F("_error")}
+    groups = pictures.annotate(**columns).values_list(*columns).annotate(_similar_number=Count("pk")).order_by()
     states: Counter[str] = Counter()
     codes: Counter[str] = Counter()
     for is_tried, has_vector, code, number in groups:

@@ -1,35 +1,21 @@
 """What the commands that look at a catalogue have in common: which products, how many, and how to say it."""
 
 import os
-import sys
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.core.exceptions import (
     EmptyResultSet,
-    FieldDoesNotExist,
     FieldError,
-    ImproperlyConfigured,
     ValidationError,
 )
-from django.core.management.base import CommandError
-from django.db import Error, connections, models, router
-from tqdm import tqdm
+from django.db import models
 
-from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
+from ..catalogue.neighbours import CatalogueError
 from ..catalogue.sheets import plain, read_font
-from ..encoders import EncoderError, get_encoder
-from ..models import get_holders
-from ..search.placement import declared_through, get_placement
-from ..visibility import visible_products
-
-BELOW = 1
-CANNOT_RUN = 2
-INTERRUPTED = 3
 
 MAX_SEED = 2**32 - 1
 """scikit-learn takes no greater one."""
@@ -78,17 +64,12 @@ def condition(text: str) -> tuple[str, Any]:
     return path, value
 
 
-def add_where_argument(parser: ArgumentParser, name: str, *, help: str) -> None:  # noqa: A002  as argparse has it
-    """Add an option that may be given several times, each time with one condition more."""
-    parser.add_argument(name, type=condition, action="append", default=[], metavar="FIELD=VALUE", help=help)
-
-
-def matching(
+def filter_by(
     products: "models.QuerySet[Any]", conditions: Sequence[tuple[str, Any]], option: str
 ) -> "models.QuerySet[Any]":
     """Return what of ``products`` meets all ``conditions``; raise ``CatalogueError`` where one cannot be asked."""
     for path, value in conditions:
-        with asked_of(products.model, f"{option} {path}"):
+        with explain_field_errors(products.model, f"{option} {path}"):
             products = products.filter(**{path: value})
             with suppress(EmptyResultSet):
                 products.query.sql_with_params()  # some of what cannot be asked Django sees no sooner
@@ -96,133 +77,13 @@ def matching(
 
 
 @contextmanager
-def asked_of(model: type[models.Model], what: str) -> Iterator[None]:
+def explain_field_errors(model: type[models.Model], what: str) -> Iterator[None]:
     """Turn what Django says of a field or a value that does not fit into a ``CatalogueError`` that names ``what``."""
     try:
         yield
     except (FieldError, ValidationError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
         raise CatalogueError(f"{what} cannot be asked of {model._meta.label}: {reason.rstrip('.')}.") from error
-
-
-def read_embedded(products: "models.QuerySet[Any]", *, is_narrowed: bool = False) -> Catalogue:
-    """Return the catalogue of ``products``; raise ``CatalogueError`` where it has fewer than two.
-
-    ``is_narrowed`` says that they had conditions to meet, which may be why.
-    """
-    encoder_name = get_encoder().name
-    catalogue = read_catalogue(products, encoder_name=encoder_name, using=products.db)
-    if len(catalogue.owners) < 2:
-        of = " that meet the conditions" if is_narrowed else ""
-        remedy = "ask for less, or run embed_products first" if is_narrowed else "run embed_products first"
-        raise CatalogueError(
-            f"{products.model._meta.label} has {len(catalogue.owners)} visible products with a vector of the encoder "
-            f"{encoder_name}{of}, and two are needed; {remedy}."
-        )
-    return catalogue
-
-
-def add_catalogue_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments that say which products are meant."""
-    parser.add_argument(
-        "model",
-        nargs="?",
-        default="",
-        metavar="app.Model",
-        help="The product model, or the model with its vectors; needed where there are several.",
-    )
-    parser.add_argument("--database", choices=tuple(connections), help="Alias of the database (the router's).")
-
-
-def products_of(label: str, database: str | None) -> "models.QuerySet[Any]":
-    """Return the products that an anonymous visitor may see of the model that ``label`` means.
-
-    They are asked of ``database``, or of the router's; the queryset's ``db`` says which. Raises as ``product_model``
-    does, and ``ImproperlyConfigured`` where the settings' VISIBLE cannot be asked.
-    """
-    model = product_model(label)
-    try:
-        products = visible_products(model)
-    except (ImportError, TypeError) as error:
-        reason = str(error).rstrip(".")
-        raise ImproperlyConfigured(f"VISIBLE of {model._meta.label} cannot be asked: {reason}.") from error
-    return products.using(database or router.db_for_read(model))
-
-
-def product_model(label: str) -> type[models.Model]:
-    """Return the product model that ``label`` means: itself, or the one whose vectors the named model has.
-
-    Without a label there must be only one. Raises ``CommandError`` with the valid ones.
-    """
-    known = _product_models()
-    if not known:
-        raise CommandError(
-            "No installed model is derived from VisuallySimilarModel; derive your product model from it, or a "
-            "companion of it.",
-            returncode=CANNOT_RUN,
-        )
-    valid = ", ".join(model._meta.label for model in known)
-    if not label:
-        if len(known) == 1:
-            return known[0]
-        raise CommandError(f"There are several models with vectors; name one of {valid}.", returncode=CANNOT_RUN)
-    try:
-        named = apps.get_model(label)
-    except (LookupError, ValueError):
-        named = None
-    if named is not None:
-        owners = [model for model in known if _holder(model) is named and model is not named]
-        if owners:
-            return owners[0]
-        try:
-            get_placement(named)
-        except TypeError:
-            pass  # it has no vectors
-        else:
-            return named
-    raise CommandError(f"{label!r} is no model with vectors; valid are {valid}.", returncode=CANNOT_RUN)
-
-
-def _product_models() -> list[type[models.Model]]:
-    """Return the models that declare where their vectors are, and the models with vectors that none declares."""
-    declaring: list[type[models.Model]] = [
-        model
-        for model in apps.get_models()
-        if not model._meta.proxy and not model._meta.parents and declared_through(model)
-    ]
-    claimed = {_holder(model) for model in declaring}
-    return [*declaring, *(holder for holder in get_holders() if holder not in claimed)]
-
-
-def _holder(model: type[models.Model]) -> type[models.Model]:
-    try:
-        return get_placement(model).holder
-    except TypeError as error:  # a mistake in SIMILAR_PRODUCTS["PRODUCTS"] or in a manager
-        raise ImproperlyConfigured(f"{model._meta.label}: {error}") from error
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Turn what a user can mend into a ``CommandError`` with its sentence and the exit code that goes with it."""
-    try:
-        yield
-    except (CatalogueError, EncoderError, FieldDoesNotExist, ImproperlyConfigured) as error:
-        raise CommandError(str(error), returncode=CANNOT_RUN) from error
-    except Error as error:  # what a condition asks can be wrong in ways that only the database knows
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise CommandError(f"The database cannot answer that: {reason}.", returncode=CANNOT_RUN) from error
-    except OSError as error:  # no space for the temporary file of vectors, a model's file that may not be read
-        raise CommandError(f"A file cannot be read or written: {error}.", returncode=CANNOT_RUN) from error
-    except KeyboardInterrupt:
-        raise CommandError("Interrupted. Nothing was written.", returncode=INTERRUPTED) from None
-
-
-@contextmanager
-def progress(what: str, total: int, unit: str, *, verbosity: int) -> Iterator[Callable[[int], object]]:
-    """Show a bar on a terminal, and nothing in a pipe; what is yielded takes the number just done."""
-    is_shown = sys.stderr.isatty() and verbosity > 0
-    with tqdm(total=total, desc=what, unit=unit, disable=not is_shown) as bar:
-        yield bar.update
 
 
 def table(rows: list[list[Any]]) -> str:
@@ -291,7 +152,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             files.enter_context(whole_file(path)).write_bytes(data)
 
 
-def font_file(path: Path | None) -> None:
+def check_font(path: Path | None) -> None:
     """Raise ``CatalogueError`` where ``path`` is no font."""
     try:
         read_font(path, 12)

@@ -19,7 +19,7 @@ from django.db.models import QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from similar_products.encoders import ColorHistogramEncoder, Encoder
-from similar_products.management import arguments
+from similar_products.management import base
 from tests.drawn_pictures import picture_file
 from tests.models import (
     Chair,
@@ -479,12 +479,12 @@ def test_model__path_to_the_vectors_that_leads_nowhere_is_named(wardrobe, settin
 
 
 def test_model__only_one_needs_no_name(wardrobe, monkeypatch):
-    monkeypatch.setattr(arguments, "_product_models", lambda: [Shirt])
+    monkeypatch.setattr(base, "_product_models", lambda: [Shirt])
     assert run().startswith("tests.Shirt: 6 products compared.\n")
 
 
 def test_model__none_installed_says_so(monkeypatch):
-    monkeypatch.setattr(arguments, "_product_models", list)
+    monkeypatch.setattr(base, "_product_models", list)
     with pytest.raises(CommandError, match="No installed model is derived from VisuallySimilarModel"):
         run()
 

@@ -96,7 +96,7 @@ def test_files__are_the_same_for_the_same_seed(tmp_path):
 def test_limit__takes_a_sample_and_says_so(tmp_path):
     add_shirts(9)
     text = run("--html", str(tmp_path / "m.html"), limit=4)
-    assert text.startswith("4 products of 9, by chance; --limit takes another number.\n")
+    assert text.startswith("4 products of 9, chosen at random; --limit takes more or fewer.\n")
     first = [product["name"] for product in data_in(tmp_path / "m.html")["products"]]
     assert len(first) == 4
     run("--html", str(tmp_path / "m.html"), limit=4, seed=2)

@@ -1,8 +1,5 @@
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
-
-from django.core.management.base import BaseCommand
 
 from ...catalogue.calibration import COPIES_FOUND, RANDOM_PAIRS_BELOW, Calibration, calibrate
 from ...catalogue.evaluation import sample_of
@@ -10,55 +7,51 @@ from ...catalogue.neighbours import CatalogueError, read_catalogue
 from ...conf import get_settings
 from ...encoders import get_encoder
 from ...search.bands import read_bands, write_bands
-from ..arguments import add_catalogue_arguments, positive, products_of, progress, sentences
+from ..arguments import (
+    positive,
+)
+from ..base import (
+    CatalogueCommand,
+)
 
 SAMPLE = 1_000
 
 
-class Command(BaseCommand):
+class Command(CatalogueCommand):
     help = (
         "Measure on this catalogue which similarity means near-duplicate, very similar and similar for the encoder in "
-        "the settings, and write it to the JSON file that SIMILAR_PRODUCTS['BANDS'] names. Exit code 0; 2 when the "
-        "command could not run; 3 when it was interrupted."
+        "the settings, and write it to the JSON file that SIMILAR_PRODUCTS['BANDS'] names."
     )
-    requires_system_checks = ()  # what can be wrong is said below, in a sentence and with exit code 2
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        add_catalogue_arguments(parser)
+    def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write (the one in the settings).")
         parser.add_argument(
-            "--sample", type=positive, default=SAMPLE, help=f"Products whose pictures are copied ({SAMPLE:,})."
+            "--sample",
+            type=positive,
+            default=SAMPLE,
+            help=f"Number of products whose pictures are copied ({SAMPLE:,}).",
         )
 
-    def handle(
+    def run(
         self,
         *,
-        model: str,
-        database: str | None,
         output: Path | None,
         sample: int,
-        verbosity: int,
-        **options: Any,
     ) -> None:
-        with sentences():
-            encoder = get_encoder()
-            path = _writable(output or get_settings().bands)
-            products = products_of(model, database)
-            using = products.db
-            catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
-            queries = sample_of(len(catalogue.owners), sample)
-            with progress("copies", len(queries), " products", verbosity=verbosity) as advance:
-                found = calibrate(catalogue, encoder, products.model, queries=queries, using=using, on_progress=advance)
-            measured = f"{len(queries):,} of {len(catalogue.owners):,} products of {products.model._meta.label}"
-            try:
-                write_bands(path, encoder.name, found.bands, measured=measured)
-            except OSError as error:
-                raise CatalogueError(
-                    f"{path} cannot be written: {error.strerror}; name another with --output."
-                ) from error
-        if verbosity > 0:
-            self.stdout.write(f"Encoder {encoder.name}, {measured}\n{_text(found)}")
-            self.stdout.write(f"Written to {path}.")
+        encoder = get_encoder()
+        path = _writable(output or get_settings().bands)
+        products = self.get_products()
+        using = products.db
+        catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
+        queries = sample_of(len(catalogue.owners), sample)
+        with self.progress("copies", len(queries), "products") as advance:
+            found = calibrate(catalogue, encoder, products.model, queries=queries, using=using, on_progress=advance)
+        measured = f"{len(queries):,} of {len(catalogue.owners):,} products of {products.model._meta.label}"
+        try:
+            write_bands(path, encoder.name, found.bands, measured=measured)
+        except OSError as error:
+            raise CatalogueError(f"{path} cannot be written: {error.strerror}; name another with --output.") from error
+        self.say(f"Encoder {encoder.name}, {measured}\n{_text(found)}\nWritten to {path}.")
 
 
 def _writable(path: Path | None) -> Path:

@@ -7,84 +7,74 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from django.core.management.base import BaseCommand
 from django.db import models
 
 from ...catalogue.clusters import Clusters, cluster, count_steps, load_scikit_learn, usual_number
-from ...catalogue.evaluation import SEED
 from ...catalogue.neighbours import Catalogue
 from ...catalogue.products import picture_names, read_products
 from ..arguments import (
-    add_catalogue_arguments,
-    add_where_argument,
-    matching,
+    filter_by,
     positive,
-    products_of,
-    progress,
-    read_embedded,
-    seed_number,
-    sentences,
     table,
     writable_file,
     write_files,
+)
+from ..base import (
+    CatalogueCommand,
+    add_output,
+    add_seed,
+    add_where,
+    read_embedded,
 )
 
 FORMATS = ("table", "json", "csv")
 
 
-class Command(BaseCommand):
+class Command(CatalogueCommand):
     help = (
         "Put the products into groups that look alike, the greatest first, each with the product that stands for it: "
         "the one that is most like the others of its group. Only products that an anonymous visitor may see take part; "
-        "nothing is stored. Needs scikit-learn. Exit code 0; 2 when the command could not run; 3 when it was "
-        "interrupted."
+        "nothing is stored. Needs scikit-learn."
     )
-    requires_system_checks = ()  # what can be wrong is said below, in a sentence and with exit code 2
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        add_catalogue_arguments(parser)
-        parser.add_argument("--groups", type=positive, metavar="N", help="(The square root of half the products.)")
+    def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--seed", type=seed_number, default=SEED, help=f"Another one may give other groups ({SEED})."
+            "--groups", type=positive, metavar="N", help="Number of groups (the square root of half the products)."
         )
-        add_where_argument(parser, "--where", help="Condition on the products; may be given several times.")
+        add_seed(parser)
+        add_where(parser)
         parser.add_argument(
             "--format",
             choices=FORMATS,
             default="table",
             help="A table of the groups, or with all their products as JSON or CSV (table).",
         )
-        parser.add_argument("--output", type=Path, metavar="FILE", help="File to write (standard output).")
+        add_output(parser)
 
-    def handle(
+    def run(
         self,
         *,
-        model: str,
-        database: str | None,
         groups: int | None,
         seed: int,
         where: Sequence[tuple[str, Any]],
         format: str,  # noqa: A002  the option's name
         output: Path | None,
-        verbosity: int,
-        **options: Any,
     ) -> None:
-        with sentences():
-            path = None if output is None else writable_file(output)
-            load_scikit_learn()
-            products = matching(products_of(model, database), where, "--where")
-            catalogue = read_embedded(products, is_narrowed=bool(where))
-            count = len(catalogue.owners)
-            groups = groups or usual_number(count)
-            with progress("groups", count_steps(count, groups), " products", verbosity=verbosity) as advance:
-                found = cluster(catalogue, groups=groups, seed=seed, on_progress=advance)
-            text = {"table": _table, "json": _json, "csv": _csv}[format](found, catalogue, products)
-            if path is not None:
-                write_files({path: text.encode()})
+        path = None if output is None else writable_file(output)
+        load_scikit_learn()
+        products = filter_by(self.get_products(), where, "--where")
+        catalogue = read_embedded(products, is_narrowed=bool(where))
+        count = len(catalogue.owners)
+        groups = groups or usual_number(count)
+        with self.progress("groups", count_steps(count, groups), "products") as advance:
+            found = cluster(catalogue, groups=groups, seed=seed, on_progress=advance)
+        text = {"table": _table, "json": _json, "csv": _csv}[format](found, catalogue, products)
+        if path is not None:
+            write_files({path: text.encode()})
         if path is None:
             self.stdout.write(text)
-        elif verbosity > 0:
-            self.stdout.write(f"{len(found.medoids):,} groups of {count:,} products are in {path}.")
+        else:
+            self.say(f"{len(found.medoids):,} groups of {count:,} products are in {path}.")
 
 
 def _members(found: Clusters) -> list[Any]:

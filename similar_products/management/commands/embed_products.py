@@ -1,19 +1,16 @@
 import signal
-import sys
 import threading
 import time
 from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
-from django.db import connections, router
-from tqdm import tqdm
+from django.core.management.base import CommandError
+from django.db import router
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...embedding.companions import create_companions, missing_companions
@@ -21,29 +18,28 @@ from ...embedding.hnsw import index_after_load
 from ...embedding.run import check_dimensions, embed
 from ...embedding.states import count_states
 from ...embedding.writer import EmbedReport
-from ...encoders import EncoderError, get_encoder
+from ...encoders import get_encoder
 from ...models import VisuallySimilarModel, get_holders
 from ...query import SimilarQuerySet
 from ...search.placement import holder_of
 from ..arguments import positive
-
-FAILED = 1
-CANNOT_RUN = 2
-INTERRUPTED = 3
+from ..base import CANNOT_RUN, FOUND, NO_MODEL, CatalogueCommand
 
 
-class Command(BaseCommand):
+class Command(CatalogueCommand):
     help = (
         "Embed the pictures that are pending: new, replaced, or embedded by another encoder. Can be run again "
-        "at any time, by several processes at once. Ctrl-C or SIGTERM finishes the batch. Exit code 0; 1 when a "
-        "picture failed in this run; 2 when the command could not run; 3 when it was interrupted."
+        "at any time, by several processes at once. Ctrl-C or SIGTERM finishes the batch."
     )
-    requires_system_checks = ()  # what can be wrong is said below, in a sentence and with exit code 2
+    exit_1 = "a picture failed in this run"
+    interrupted = "Interrupted. What is embedded stays; run the command again to go on."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_models(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "models", nargs="*", metavar="app.Model", help="Models to embed; all of them when none is named."
         )
+
+    def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument("--all", action="store_true", dest="everything", help="Embed ready rows again too.")
         parser.add_argument(
             "--verify",
@@ -55,9 +51,8 @@ class Command(BaseCommand):
         parser.add_argument("--limit", type=positive, help="Stop after this many pictures.")
         parser.add_argument("--batch-size", type=positive, help="Pictures encoded at once (the encoder's own: 32).")
         parser.add_argument("--dry-run", action="store_true", help="Count what would be done, and do nothing.")
-        parser.add_argument("--database", choices=tuple(connections), help="Alias of the database (the router's).")
 
-    def handle(
+    def run(
         self,
         *,
         models: list[str],
@@ -68,100 +63,103 @@ class Command(BaseCommand):
         limit: int | None,
         batch_size: int | None,
         dry_run: bool,
-        database: str | None,
-        verbosity: int,
-        **options: Any,
     ) -> None:
-        try:
-            encoder = get_encoder()
-            holders = _holders(models)
+        encoder = get_encoder()
+        holders = _holders(models)
+        for holder in holders:
+            check_dimensions(holder, encoder)
+        self.say(f"Encoder: {encoder.name}")
+        pending = {
+            holder: _rows(holder, self._using(holder), everything=everything or verify, retry_failed=retry_failed)
+            for holder in holders
+        }
+        if status:
             for holder in holders:
-                check_dimensions(holder, encoder)
-            if verbosity > 0:
-                self.stdout.write(f"Encoder: {encoder.name}")
-            if status:
-                for holder in holders:
-                    self.stdout.write(_status(holder, database or router.db_for_write(holder)))
-                return
-            total = EmbedReport()
-            with stop_on_signals() as should_stop:
-                for holder in holders:
-                    using = database or router.db_for_write(holder)
-                    queryset = _queryset(holder, using, everything=everything or verify, retry_failed=retry_failed)
-                    missing = missing_companions(holder, using) if dry_run else None
-                    if not dry_run:
-                        create_companions(holder, using)
-                    rows = queryset.count() + (missing.count() if missing is not None else 0)
-                    left = None if limit is None else max(limit - total.done, 0)
-                    rows = rows if left is None else min(rows, left)
-                    if dry_run:
-                        self.stdout.write(f"{holder._meta.label}: {rows:,} to embed.")
-                    elif not should_stop():
-                        work = partial(embed, queryset, limit=left, batch_size=batch_size, verify=verify)
-                        total.add(self._embed(holder, using, rows, work, should_stop, verbosity))
-                interrupted = should_stop()
-        except (EncoderError, ImproperlyConfigured, FieldDoesNotExist) as error:
-            raise CommandError(str(error), returncode=CANNOT_RUN) from error
-        except KeyboardInterrupt:
-            interrupted = True
-        if interrupted:
-            raise CommandError(
-                "Interrupted. What is embedded stays; run the command again to go on.", returncode=INTERRUPTED
-            )
+                self.stdout.write(_status(holder, self._using(holder)))
+        elif dry_run:
+            for holder, rows in pending.items():
+                missing = missing_companions(holder, self._using(holder))
+                count = rows.count() + (0 if missing is None else missing.count())
+                count = count if limit is None else min(count, limit)
+                limit = None if limit is None else limit - count
+                self.stdout.write(f"{holder._meta.label}: {count:,} to embed.")
+        else:
+            self._embed_all(pending, limit=limit, batch_size=batch_size, verify=verify)
+
+    def _using(self, holder: type[VisuallySimilarModel]) -> str:
+        return self.database or router.db_for_write(holder)
+
+    def _embed_all(
+        self,
+        pending: "dict[type[VisuallySimilarModel], SimilarQuerySet[Any]]",
+        *,
+        limit: int | None,
+        batch_size: int | None,
+        verify: bool,
+    ) -> None:
+        total = EmbedReport()
+        with stop_on_signals() as should_stop:
+            for holder, rows in pending.items():
+                create_companions(holder, self._using(holder))
+                left = None if limit is None else max(limit - total.done, 0)
+                if not should_stop():
+                    work = partial(embed, rows, limit=left, batch_size=batch_size, verify=verify)
+                    total.add(
+                        self._embed(
+                            holder, rows.count() if left is None else min(rows.count(), left), work, should_stop
+                        )
+                    )
+            is_interrupted = should_stop()
+        if is_interrupted:
+            raise KeyboardInterrupt
         if failed := total.failed.total():
             raise CommandError(
                 f"{failed:,} of {total.done:,} pictures could not be embedded: {_codes(total.failed)}. "
                 "The log names each.",
-                returncode=FAILED,
+                returncode=FOUND,
             )
 
     def _embed(
         self,
         holder: type[VisuallySimilarModel],
-        database: str,
-        rows: int,
+        count: int,
         work: Callable[..., EmbedReport],
         should_stop: Callable[[], bool],
-        verbosity: int,
     ) -> EmbedReport:
-        label = holder._meta.label
-        on_terminal = sys.stderr.isatty() and verbosity > 0
-        started = time.monotonic()
+        label, started = holder._meta.label, time.monotonic()
+
+        def announce_index() -> None:
+            self.say(f"{label}: building the vector index.")
+
         with (
-            index_after_load(holder, database, rows, on_build=lambda: self._say_building(label, verbosity)),
-            logging_redirect_tqdm() if on_terminal else nullcontext(),
-            tqdm(total=rows, desc=label, unit=" pictures", disable=not on_terminal) as bar,
+            index_after_load(holder, self._using(holder), count, on_build=announce_index),
+            logging_redirect_tqdm(),
+            self.progress(label, count, "pictures") as advance,
         ):
-            report = work(on_progress=bar.update, should_stop=should_stop)
-        seconds = time.monotonic() - started
-        if verbosity > 0:
-            parts = [f"{report.embedded:,} embedded"]
-            if report.unchanged:
-                parts.append(f"{report.unchanged:,} unchanged")
-            if report.failed:
-                parts.append(f"{report.failed.total():,} failed ({_codes(report.failed)})")
-            if report.outdated:
-                parts.append(f"{report.outdated:,} changed meanwhile")
-            if report.locked:
-                parts.append(f"{report.locked:,} left to other processes")
-            rate = f" in {seconds:,.1f} s ({report.done / seconds:,.0f} a second)" if report.done else ""
-            self.stdout.write(f"{label}: {', '.join(parts)}{rate}.")
+            report = work(on_progress=advance, should_stop=should_stop)
+        self.say(f"{label}: {_summary(report, time.monotonic() - started)}.")
         return report
 
-    def _say_building(self, label: str, verbosity: int) -> None:
-        if verbosity > 0:
-            self.stdout.write(f"{label}: building the vector index.")
+
+def _summary(report: EmbedReport, seconds: float) -> str:
+    parts = [f"{report.embedded:,} embedded"]
+    if report.unchanged:
+        parts.append(f"{report.unchanged:,} unchanged")
+    if report.failed:
+        parts.append(f"{report.failed.total():,} failed ({_codes(report.failed)})")
+    if report.outdated:
+        parts.append(f"{report.outdated:,} changed meanwhile")
+    if report.locked:
+        parts.append(f"{report.locked:,} left to other processes")
+    rate = f" in {seconds:,.1f} s ({report.done / seconds:,.0f} a second)" if report.done else ""
+    return ", ".join(parts) + rate
 
 
 def _holders(labels: list[str]) -> list[type[VisuallySimilarModel]]:
     """Return the models with vectors that the labels name; all of them for no label."""
     known = get_holders()
     if not known:
-        raise CommandError(
-            "No installed model is derived from VisuallySimilarModel; derive your product model from it, or a "
-            "companion of it.",
-            returncode=CANNOT_RUN,
-        )
+        raise CommandError(NO_MODEL, returncode=CANNOT_RUN)
     holders: list[type[VisuallySimilarModel]] = []
     for label in labels:
         try:
@@ -176,7 +174,7 @@ def _holders(labels: list[str]) -> list[type[VisuallySimilarModel]]:
     return holders or known
 
 
-def _queryset(
+def _rows(
     holder: type[VisuallySimilarModel], database: str, *, everything: bool, retry_failed: bool
 ) -> SimilarQuerySet[Any]:
     rows: SimilarQuerySet[Any] = holder._base_manager.using(database)  # type: ignore[assignment]

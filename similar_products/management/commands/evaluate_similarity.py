@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.module_loading import import_string
 
 from ...catalogue.evaluation import (
@@ -26,16 +26,16 @@ from ...catalogue.neighbours import Catalogue
 from ...encoders import Encoder, EncoderError, TFHubEncoder, get_encoder
 from ...search.bands import get_bands
 from ..arguments import (
-    BELOW,
-    CANNOT_RUN,
-    add_catalogue_arguments,
     positive,
-    products_of,
-    progress,
-    read_embedded,
-    sentences,
     share,
     table,
+)
+from ..base import (
+    CANNOT_RUN,
+    FOUND,
+    CatalogueCommand,
+    add_neighbours,
+    read_embedded,
 )
 
 INDEX_K = 12
@@ -68,17 +68,16 @@ class Report:
     change: Change | None
 
 
-class Command(BaseCommand):
+class Command(CatalogueCommand):
     help = (
         "Say how good the similar products of the encoder in the settings are: by labels that the products have "
         "(--by), or by finding products again (--self); with coverage, near-duplicates and the recall of the index. "
-        "Writes nothing to the database. Exit code 0; 1 when the figure is below --fail-under; 2 when the command "
-        "could not run; 3 when it was interrupted."
+        "Writes nothing to the database."
     )
-    requires_system_checks = ()  # what can be wrong is said below, in a sentence and with exit code 2
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        add_catalogue_arguments(parser)
+    exit_1 = "the figure is below --fail-under"
+
+    def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument("--by", metavar="FIELD", help="Field or relation of the product, as in category__name.")
         parser.add_argument(
             "--self",
@@ -92,9 +91,12 @@ class Command(BaseCommand):
             help="A second encoder beside the first: TF-Hub URL, SavedModel folder or dotted path of an Encoder class. "
             "Its vectors are computed now and not stored.",
         )
-        parser.add_argument("-k", type=positive, default=10, help="Neighbours that count (10).")
+        add_neighbours(parser, 10)
         parser.add_argument(
-            "--sample", type=positive, default=SAMPLE, help=f"Products asked for crops and for the index ({SAMPLE})."
+            "--sample",
+            type=positive,
+            default=SAMPLE,
+            help=f"Number of products searched by crops and by the index ({SAMPLE}).",
         )
         parser.add_argument(
             "--fail-under",
@@ -104,11 +106,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON instead of a table.")
 
-    def handle(
+    def run(
         self,
         *,
-        model: str,
-        database: str | None,
         by: str | None,
         itself: bool,
         compare: str | None,
@@ -116,57 +116,47 @@ class Command(BaseCommand):
         sample: int,
         fail_under: float | None,
         as_json: bool,
-        verbosity: int,
-        **options: Any,
     ) -> None:
         if fail_under is not None and not by and not itself:
             raise CommandError(
                 "--fail-under needs a figure to look at: add --by FIELD or --self.", returncode=CANNOT_RUN
             )
-        with sentences():
-            report = self._measure(
-                model, database, by=by, itself=itself, compare=compare, k=k, sample=sample, verbosity=verbosity
-            )
+        report = self._measure(by=by, itself=itself, compare=compare, k=k, sample=sample)
         self.stdout.write(json.dumps(dataclasses.asdict(report), indent=2) if as_json else _text(report))
         if fail_under is not None:
             name, value = _watched(report)
             if value < fail_under:
-                raise CommandError(f"{name} is {value:.4f}, below {fail_under}.", returncode=BELOW)
+                raise CommandError(f"{name} is {value:.4f}, below {fail_under}.", returncode=FOUND)
 
     def _measure(
         self,
-        label: str,
-        database: str | None,
         *,
         by: str | None,
         itself: bool,
         compare: str | None,
         k: int,
         sample: int,
-        verbosity: int,
     ) -> Report:
         encoder = get_encoder()
         second = _encoder(compare) if compare else None
-        products = products_of(label, database)
+        products = self.get_products()
         model, using = products.model, products.db
         catalogue = read_embedded(products)
         coverage = count_coverage(products, using=using)
         if by:
             read_labels(products, by, catalogue)  # a wrong name is said before an hour of encoding
         sampled = sample_of(len(catalogue.owners), sample)
-        with progress("index", len(sampled), " products", verbosity=verbosity) as advance:
+        with self.progress("index", len(sampled), "products") as advance:
             index = measure_index(products, catalogue, k=INDEX_K, queries=sampled, on_progress=advance)
         catalogues, count = [catalogue], len(catalogue.owners)
         if second is not None:
-            with progress(second.name, len(catalogue.keys), " pictures", verbosity=verbosity) as advance:
+            with self.progress(second.name, len(catalogue.keys), "pictures") as advance:
                 catalogues = [*encode_catalogue(catalogue, second, model, using=using, on_progress=advance)]
         encoders = [encoder] if second is None else [encoder, second]
         labels = read_labels(products, by, catalogues[0]) if by else None
-        figures, change = self._evaluate(encoders, catalogues, k, labels, verbosity)
+        figures, change = self._evaluate(encoders, catalogues, k, labels)
         found = [
-            self._find_itself(catalogue, encoder, model, k=k, sample=sample, using=using, verbosity=verbosity)
-            if itself
-            else None
+            self._find_itself(catalogue, encoder, model, k=k, sample=sample, using=using) if itself else None
             for catalogue, encoder in zip(catalogues, encoders, strict=True)
         ]
         return Report(
@@ -185,10 +175,10 @@ class Command(BaseCommand):
         )
 
     def _evaluate(
-        self, encoders: list[Encoder], catalogues: list[Catalogue], k: int, labels: Labels | None, verbosity: int
+        self, encoders: list[Encoder], catalogues: list[Catalogue], k: int, labels: Labels | None
     ) -> tuple[list[NeighbourFigures], Change | None]:
         bands = [get_bands(encoder.name) for encoder in encoders]
-        with progress("neighbours", len(catalogues[0].owners), " products", verbosity=verbosity) as advance:
+        with self.progress("neighbours", len(catalogues[0].owners), "products") as advance:
             return evaluate(
                 catalogues,
                 k=k,
@@ -206,13 +196,12 @@ class Command(BaseCommand):
         k: int,
         sample: int,
         using: str,
-        verbosity: int,
     ) -> SelfFigures:
         if catalogue.has_several:
-            with progress("pictures", len(catalogue.keys), " pictures", verbosity=verbosity) as advance:
+            with self.progress("pictures", len(catalogue.keys), "pictures") as advance:
                 return find_by_pictures(catalogue, k=k, on_progress=advance)
         queries = sample_of(len(catalogue.owners), sample)
-        with progress("crops", len(queries), " crops", verbosity=verbosity) as advance:
+        with self.progress("crops", len(queries), "crops") as advance:
             return find_by_crops(catalogue, encoder, model, k=k, queries=queries, using=using, on_progress=advance)
 
 

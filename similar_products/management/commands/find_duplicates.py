@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import models
 
 from ...catalogue.duplicates import DuplicateGroup, find_duplicates, keeper_order
@@ -14,20 +14,18 @@ from ...encoders import get_encoder
 from ...search.bands import get_bands
 from ...search.placement import get_placement
 from ..arguments import (
-    add_catalogue_arguments,
-    add_where_argument,
-    asked_of,
     condition,
-    matching,
-    products_of,
-    progress,
-    read_embedded,
-    sentences,
+    explain_field_errors,
+    filter_by,
     share,
     table,
 )
-
-FOUND = 1
+from ..base import (
+    FOUND,
+    CatalogueCommand,
+    add_where,
+    read_embedded,
+)
 
 IN_STOCK = (
     "in_stock",
@@ -43,17 +41,16 @@ CREATED = ("created", "created_at", "date_created", "created_on", "date_added", 
 """Names of fields that say the same in many shops; the first that the product model has counts."""
 
 
-class Command(BaseCommand):
+class Command(CatalogueCommand):
     help = (
         "Find products that show the same picture: the same file, a copy (recompressed, of another size, mirrored, "
         "with a border), or one in the encoder's near-duplicate band; in groups with the product to keep. Only "
-        "products that an anonymous visitor may see are compared; nothing is changed. Exit code 0 when there are none; "
-        "1 when there are; 2 when the command could not run; 3 when it was interrupted."
+        "products that an anonymous visitor may see are compared; nothing is changed."
     )
-    requires_system_checks = ()  # what can be wrong is said below, in a sentence and with exit code 2
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        add_catalogue_arguments(parser)
+    exit_1 = "there are duplicates"
+
+    def add_options(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--similarity",
             type=share,
@@ -69,34 +66,29 @@ class Command(BaseCommand):
             "(stock__gt=0) for those that meet them first; pictures for the one with the most. Without it those in "
             "stock, then the older, then those with more pictures, as far as the model has fields that say so.",
         )
-        add_where_argument(parser, "--where", help="Condition on the products; may be given several times.")
+        add_where(parser)
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON instead of a table.")
 
-    def handle(
+    def run(
         self,
         *,
-        model: str,
-        database: str | None,
         similarity: float | None,
         keep: Sequence[Any] | None,
         where: Sequence[tuple[str, Any]],
         as_json: bool,
-        verbosity: int,
-        **options: Any,
     ) -> None:
-        with sentences():
-            encoder = get_encoder()
-            products = matching(products_of(model, database), where, "--where")
-            using = products.db
-            near = _near_duplicate(encoder.name) if similarity is None else similarity
-            with asked_of(products.model, "--keep"):
-                order = keeper_order(products, default_criteria(products.model) if keep is None else keep)
-            catalogue = read_embedded(products, is_narrowed=bool(where))
-            with progress("pictures", len(catalogue.keys), " pictures", verbosity=verbosity) as advance:
-                groups = find_duplicates(
-                    catalogue, products, near_duplicate=near, order=order, using=using, on_progress=advance
-                )
-            report = _report(groups, catalogue, products, near=near, using=using)
+        encoder = get_encoder()
+        products = filter_by(self.get_products(), where, "--where")
+        using = products.db
+        near = _near_duplicate(encoder.name) if similarity is None else similarity
+        with explain_field_errors(products.model, "--keep"):
+            order = keeper_order(products, default_criteria(products.model) if keep is None else keep)
+        catalogue = read_embedded(products, is_narrowed=bool(where))
+        with self.progress("pictures", len(catalogue.keys), "pictures") as advance:
+            groups = find_duplicates(
+                catalogue, products, near_duplicate=near, order=order, using=using, on_progress=advance
+            )
+        report = _report(groups, catalogue, products, near=near, using=using)
         self.stdout.write(json.dumps(report, indent=2, default=str) if as_json else _text(report))
         if groups:
             raise CommandError(
