@@ -23,9 +23,9 @@ from .decoder import (
     ImageRejected,
     Region,
     decode,
-    decode_isolated,
     too_many_pixels,
 )
+from .process import decode_isolated
 
 __all__ = [
     "TRANSIENT_CODES",

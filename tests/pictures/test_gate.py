@@ -13,7 +13,7 @@ from django.core.files.storage import FileSystemStorage
 from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter
 
 from similar_products.encoders import TFHubEncoder
-from similar_products.pictures import decoder
+from similar_products.pictures import decoder, process
 from similar_products.pictures.gate import TRANSIENT_CODES, ImageRejected, load_pixels, load_stored_pixels
 from tests.drawn_pictures import picture_bytes
 
@@ -136,16 +136,27 @@ def test_transparent_edges__do_not_bleed_hidden_colors():
     assert (pixels[..., 0] <= pixels[..., 2] + 2).all()  # white, blue and between, never reddish
 
 
+STORED_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def stored_as(upright: Image.Image, orientation: int) -> Image.Image:
+    """Return the picture as it is stored with that EXIF orientation."""
+    return upright.transpose(STORED_BY[orientation]) if orientation in STORED_BY else upright
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation__is_applied(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-    turned = photo()
-    operation = inverse.get(orientation, decoder._ORIENTATIONS.get(orientation))
-    if operation is not None:
-        turned = turned.transpose(operation)
-    assert mean_difference(saved(turned, "JPEG", exif=exif, quality=98)) <= 2
+    assert mean_difference(saved(stored_as(photo(), orientation), "JPEG", exif=exif, quality=98)) <= 2
 
 
 # A region of the picture.
@@ -170,9 +181,7 @@ def test_region__is_what_counts(format, public):
 def test_region__is_of_the_upright_picture(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-    operation = inverse.get(orientation, decoder._ORIENTATIONS.get(orientation))
-    stored = photo() if operation is None else photo().transpose(operation)
+    stored = stored_as(photo(), orientation)
     pixels = load_pixels(saved(stored, "PNG", exif=exif), SIZE, public=True, region=THIRDS).astype(int)
     assert np.abs(pixels - part_of_photo()).max() <= 1  # resizing along the other side first rounds otherwise
 
@@ -461,7 +470,6 @@ def encodings() -> Iterator[tuple[str, bytes, Image.Image, float]]:
     hidden_grey, grey_on_white = white_around(grey)
     indexed, indexed_on_white = transparent_palette(plain)
     press, press_profile = printed(plain)
-    turned_by = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     yield "PNG of 16 bits", sixteen_bit_png(plain), plain, exact
     yield "grey", saved(grey, "PNG"), grey, exact
     yield "grey of 16 bits", saved(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG"), grey, exact
@@ -485,9 +493,12 @@ def encodings() -> Iterator[tuple[str, bytes, Image.Image, float]]:
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        undo = turned_by.get(orientation, decoder._ORIENTATIONS.get(orientation))
-        turned = plain if undo is None else plain.transpose(undo)
-        yield f"orientation {orientation}", saved(turned, "JPEG", quality=95, exif=exif), plain, near
+        yield (
+            f"orientation {orientation}",
+            saved(stored_as(plain, orientation), "JPEG", quality=95, exif=exif),
+            plain,
+            near,
+        )
 
 
 @pytest.mark.skipif(not MODEL.is_dir(), reason="there is no model in ../shared/models")
@@ -558,9 +569,9 @@ def test_blank_picture__is_refused_by_default_and_let_in_by_the_setting(options)
 
 
 @pytest.fixture
-def pool(monkeypatch) -> Iterator[decoder._Pool]:
-    pool = decoder._Pool()
-    monkeypatch.setattr(decoder, "_pool", pool)
+def pool(monkeypatch) -> Iterator[process._Pool]:
+    pool = process._Pool()
+    monkeypatch.setattr(process, "_pool", pool)
     yield pool
     pool.close()
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from similar_products.pictures import decoder
-from similar_products.pictures.decoder import CATALOGUE, PUBLIC, ImageRejected, decode, decode_isolated
+from similar_products.pictures import process as decoder_process
+from similar_products.pictures.decoder import CATALOGUE, PUBLIC, ImageRejected, decode
+from similar_products.pictures.process import decode_isolated
 from tests.drawn_pictures import picture_bytes
 
 SIZE = 32
@@ -28,11 +29,11 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc 
 
 
 @pytest.fixture(autouse=True)
-def pool(monkeypatch) -> Iterator[decoder._Pool]:
+def pool(monkeypatch) -> Iterator[decoder_process._Pool]:
     """Start each test without decoder processes, with two of them allowed."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    fresh = decoder._Pool()
-    monkeypatch.setattr(decoder, "_pool", fresh)
+    fresh = decoder_process._Pool()
+    monkeypatch.setattr(decoder_process, "_pool", fresh)
     yield fresh
     fresh.close()
 
@@ -48,7 +49,7 @@ def rejected(data: bytes = STRIPES, *, by=decode_isolated, limits=CATALOGUE) -> 
     return caught.value
 
 
-def only_process(pool) -> decoder._Process:
+def only_process(pool) -> decoder_process._Process:
     decoded()
     [process] = pool.idle
     return process
@@ -143,7 +144,7 @@ def test_killed_in_a_picture__is_one_failure_and_the_next_works(pool):
     process = only_process(pool)
     with ThreadPoolExecutor(1) as thread, stopped(process):
         failure = thread.submit(rejected)
-        wait_until_sent(process, decoder._REQUEST.size + len(STRIPES))
+        wait_until_sent(process, decoder_process._REQUEST.size + len(STRIPES))
         os.kill(process.pid, signal.SIGKILL)
         assert failure.result().code == "decoder_crashed"
     assert decoded() == decode(STRIPES, SIZE, CATALOGUE)
@@ -161,7 +162,7 @@ def test_killed_between_pictures__costs_no_picture(pool):
 def test_hanging__is_one_failure_and_the_next_works(pool, monkeypatch):
     process = only_process(pool)
     with stopped(process), monkeypatch.context() as patch:
-        patch.setattr(decoder, "DECODE_SECONDS", 0.05)
+        patch.setattr(decoder_process, "DECODE_SECONDS", 0.05)
         error = rejected()
     assert (error.code, str(error)) == ("decode_timeout", "The picture takes more than 0.05 seconds to decode.")
     assert decoded() == decode(STRIPES, SIZE, CATALOGUE)
@@ -171,7 +172,7 @@ def test_hanging__is_one_failure_and_the_next_works(pool, monkeypatch):
 def test_hanging_before_it_has_read_the_file__is_a_timeout_too(pool, monkeypatch):
     process = only_process(pool)
     with stopped(process), monkeypatch.context() as patch:
-        patch.setattr(decoder, "DECODE_SECONDS", 0.05)
+        patch.setattr(decoder_process, "DECODE_SECONDS", 0.05)
         assert rejected(b"x" * 1_000_000).code == "decode_timeout"
 
 
@@ -202,7 +203,7 @@ def test_interrupted__leaves_no_process_behind_in_mid_answer(pool):
         raise KeyboardInterrupt
 
     def interrupt_when_sent():
-        wait_until_sent(process, decoder._REQUEST.size + len(STRIPES))
+        wait_until_sent(process, decoder_process._REQUEST.size + len(STRIPES))
         signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -229,22 +230,22 @@ def test_interrupted__leaves_no_process_behind_in_mid_answer(pool):
 )
 def test_nonsense_from_the_process__is_a_crash(monkeypatch, pool, answer):
     lines = f"import sys; sys.stdout.buffer.write({b'R' + answer!r}); sys.stdout.flush(); sys.stdin.buffer.read(100)"
-    monkeypatch.setattr(decoder, "_BOOT", lines)
+    monkeypatch.setattr(decoder_process, "_BOOT", lines)
     assert rejected().code == "decoder_crashed"
     assert not pool.idle
 
 
 @pytest.mark.parametrize("boot", ["raise SystemExit", "print('Hello', flush=True)"])
 def test_process_that_does_not_get_ready__is_nobodys_picture(monkeypatch, boot):
-    monkeypatch.setattr(decoder, "_BOOT", boot)
+    monkeypatch.setattr(decoder_process, "_BOOT", boot)
     error = rejected()
     assert error.code == "decoder_unavailable"
     assert str(error).startswith(f"The decoder process cannot be started with {sys.executable}: EOFError")
 
 
 def test_process_that_takes_for_ever_to_start__is_given_up(monkeypatch):
-    monkeypatch.setattr(decoder, "_BOOT", "import sys; sys.stdin.read()")
-    monkeypatch.setattr(decoder, "START_SECONDS", 0.05)
+    monkeypatch.setattr(decoder_process, "_BOOT", "import sys; sys.stdin.read()")
+    monkeypatch.setattr(decoder_process, "START_SECONDS", 0.05)
     assert rejected().code == "decoder_unavailable"
 
 
@@ -268,7 +269,7 @@ def test_threads__do_not_wait_for_each_other(pool):
     with ThreadPoolExecutor(1) as thread:
         with stopped(process):
             slow = thread.submit(decoded)
-            wait_until_sent(process, decoder._REQUEST.size + len(STRIPES))
+            wait_until_sent(process, decoder_process._REQUEST.size + len(STRIPES))
             assert decoded() == decode(STRIPES, SIZE, CATALOGUE)
             assert not slow.done()
         assert slow.result() == decode(STRIPES, SIZE, CATALOGUE)
@@ -290,7 +291,7 @@ def test_many_threads__share_as_many_processes_as_there_are_cores(pool):
 
 
 def test_process__is_replaced_after_its_share_of_pictures(monkeypatch, pool):
-    monkeypatch.setattr(decoder, "PICTURES_PER_PROCESS", 2)
+    monkeypatch.setattr(decoder_process, "PICTURES_PER_PROCESS", 2)
     process = only_process(pool)
     decoded()
     assert not pool.idle
@@ -299,7 +300,7 @@ def test_process__is_replaced_after_its_share_of_pictures(monkeypatch, pool):
 
 
 def test_process__is_replaced_after_half_its_processor_time(monkeypatch, pool):
-    monkeypatch.setattr(decoder, "CPU_SECONDS", 1)
+    monkeypatch.setattr(decoder_process, "CPU_SECONDS", 1)
     slow = picture_bytes("red", "lime", size=(2_000, 2_000))
     process = only_process(pool)
     while pool.idle:
@@ -349,10 +350,11 @@ def run_python(script: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_decoder__imports_neither_django_nor_numpy():
+@pytest.mark.parametrize("module", ["decoder", "process"])
+def test_decoder__imports_neither_django_nor_numpy(module):
     roots = "{name.partition('.')[0] for name in sys.modules}"
     heavy = "{'django', 'numpy', 'tensorflow'}"
-    done = run_python(f"import sys, similar_products.pictures.decoder; print({roots} & {heavy})")
+    done = run_python(f"import sys, similar_products.pictures.{module}; print({roots} & {heavy})")
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
@@ -361,10 +363,11 @@ def test_decoder__imports_neither_django_nor_numpy():
 PIDS = """
 import os, sys
 from pathlib import Path
-from similar_products.pictures import decoder
+from similar_products.pictures import process
+from similar_products.pictures.decoder import CATALOGUE
 def pid():
-    decoder.decode_isolated(Path(sys.argv[1]).read_bytes(), 8, decoder.CATALOGUE)
-    return decoder._pool.idle[0].pid
+    process.decode_isolated(Path(sys.argv[1]).read_bytes(), 8, CATALOGUE)
+    return process._pool.idle[0].pid
 """
 
 FORKS = """
