@@ -31,7 +31,8 @@ def colored_shirt(*colors: str, **fields) -> Shirt:
     made = Shirt.objects.bulk_create(
         [Shirt(name=name, image=f"{name}.png", embedding=embedding, embedding_source=f"{ENCODER}|{name}.png", **fields)]
     )
-    return Shirt.objects.get(pk=made[0].pk)
+    shirt: Shirt = Shirt.objects.get(pk=made[0].pk)
+    return shirt
 
 
 def odd(data: bytes) -> dict:
