@@ -19,9 +19,10 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from ..catalogue.labels import field_at_end
 from ..embedding.companions import get_pictures
 from ..embedding.states import pictures_of
+from ..pictures import uploads
 from ..pictures.gate import ImageRejected
 from ..search.placement import DERIVED_FIELDS, get_placement, holder_of
-from . import catalogue, uploads
+from . import catalogue
 from .actions import embed_products
 from .filters import StateFilter
 from .showing import PICTURES, TriedPhoto, render_states, shown_by_the_shop, try_photo
@@ -158,17 +159,15 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             return self._tried(request, product, None)
         try:
             uploads.refuse_length(request)
+            if not hasattr(request, "_files"):  # unless a middleware has read the form already
+                request.upload_handlers = [uploads.PhotoInMemory(request)]
+            response: HttpResponse = csrf_protect(self._answer_photo)(request, product)
         except ImageRejected as rejected:
             return self._tried(request, product, TriedPhoto(problem=str(rejected)))
-        uploads.keep_in_memory(request)
-        response: HttpResponse = csrf_protect(self._answer_photo)(request, product)
         return response
 
     def _answer_photo(self, request: HttpRequest, product: models.Model) -> HttpResponse:
-        try:
-            photo = uploads.photo_of(request)
-        except ImageRejected as rejected:
-            return self._tried(request, product, TriedPhoto(problem=str(rejected)))
+        photo = uploads.read_photo(request)
         return self._tried(request, product, try_photo(self, product, request, photo, self.similar_products_limit))
 
     def _tried(self, request: HttpRequest, product: models.Model, tried: TriedPhoto | None) -> HttpResponse:

@@ -1,24 +1,24 @@
-"""A picture by URL: the one door to the network, and it leads to public web servers alone.
+"""A picture by URL: the one way to the network, to public web servers only.
 
-Who sends a URL chooses what this server connects to, and owns, it may be, the name, its DNS and the server behind
-it. So each name is resolved once and each address checked before the first packet; the connection goes to a checked
-address; every redirect starts anew; and one clock and one count of bytes bound the whole. What went wrong is for the
-log: whoever asked gets one sentence for everything, as the differences would map the network this server stands in.
+Whoever sends a URL chooses what this server connects to, and may own the name, its DNS and the server behind it. So
+each name is resolved once and all its addresses are checked before the first packet; the connection goes to a checked
+address; every redirect starts again; one deadline and one count of bytes apply to the whole. The log has the reason of
+a failure; the visitor gets one sentence for all, as the differences would map this server's network.
 
-HTTP itself is urllib3's, one request on a socket made here. No pool, no session, no proxy, cookie, ``.netrc`` or
-variable of the environment takes part. requests, and requests-hardened upon it, cannot serve: they read the body of a
-redirect whole and unpack it, 100 MB of memory for 100 KB sent, before anybody can look at it.
+HTTP is urllib3's, one request on a socket made here: no pool, session, proxy, cookie, ``.netrc`` or environment
+variable. requests, and requests-hardened on top of it, read and unpack the whole body of a redirect: 100 MB of memory
+for 100 KB sent.
 """
 
 import functools
 import logging
-import queue
 import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -45,11 +45,11 @@ PACKAGES_MISSING = "SIMILAR_PRODUCTS['FETCH_URLS'] is on, which needs the packag
 INSTALL = "pip install 'django-similar-products[url-search]'"
 
 MAX_URL = 2_048
-"""Characters; a URL to a picture with the signature of a cloud's storage has about 1,000."""
+"""Maximum number of characters; a signed URL of a cloud's storage has about 1,000."""
 MAX_ADDRESSES = 4
-"""So many addresses of a name are tried; its owner may list hundreds."""
+"""Maximum number of addresses of a name that are tried; its owner may list hundreds."""
 MAX_LOOKUPS = 32
-"""So many names are looked up at once. A lookup cannot be stopped: its thread lives on until the resolver gives up."""
+"""Maximum number of simultaneous look-ups. One cannot be stopped: its thread lives until the resolver gives up."""
 
 _URLLIB3 = (2, 6, 3)
 _CHUNK = 64 * 1024
@@ -60,38 +60,36 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
-# No userinfo, no percent-encoding, no zone, nothing but ASCII: Unicode has digits and full stops of its own that
-# turn into addresses on the way. Other alphabets come as xn--, which is what a browser copies.
+# No userinfo, percent-encoding or zone, and ASCII only: Unicode digits and full stops would turn into addresses on the
+# way. Names in other alphabets come as xn--, which is what a browser copies.
 _NETLOC = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
-_GIVEN_OUT = IPv6Network("2000::/3")
+_PUBLIC_IPV6 = IPv6Network("2000::/3")
 """All of IPv6 that is the public Internet.
 
-Outside lie loopback, ``fc00::/7`` with the metadata of AWS and Google, ``fe80::/10``, ``fec0::/10``, multicast, and
+Outside are loopback, ``fc00::/7`` with the metadata of AWS and Google, ``fe80::/10``, ``fec0::/10``, multicast, and
 most forms that carry an IPv4 address: ``::127.0.0.1``, ``::ffff:127.0.0.1`` and NAT64's ``64:ff9b::7f00:1``.
 """
-_DENIED = tuple(
-    map(
-        ip_network,
-        (
-            # ipaddress calls these global, or did in some Python 3.11.
-            "161.26.0.0/16",  # IBM Cloud's private endpoints, in addresses registered as public
-            "166.8.0.0/14",  # the same
-            "168.63.129.16/32",  # Azure's host to its guests
-            "192.0.0.0/24",  # protocols' own; Oracle's metadata at 192.0.0.192
-            "192.88.99.0/24",  # relays of 6to4
-            "224.0.0.0/4",  # multicast
-            "2001::/23",  # protocols' own; Teredo, which carries IPv4 addresses
-            "2002::/16",  # 6to4, the same
-            "3fff::/20",  # documentation
-            # And these it does not; here for whoever reads.
-            "100.64.0.0/10",  # carriers' NAT; Alibaba's metadata at 100.100.100.200
-            "169.254.0.0/16",  # link-local; everybody else's metadata at 169.254.169.254
-        ),
+_DENIED = [
+    ip_network(network)
+    for network in (
+        # ipaddress calls these global, or did so in some Python 3.11.
+        "161.26.0.0/16",  # IBM Cloud's private endpoints, in addresses registered as public
+        "166.8.0.0/14",  # the same
+        "168.63.129.16/32",  # Azure's host, as its guests see it
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata at 192.0.0.192
+        "192.88.99.0/24",  # 6to4 relays
+        "224.0.0.0/4",  # multicast
+        "2001::/23",  # protocol assignments; Teredo, which carries IPv4 addresses
+        "2002::/16",  # 6to4, which does so too
+        "3fff::/20",  # documentation
+        # These it does not; they are listed for the reader.
+        "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata at 100.100.100.200
+        "169.254.0.0/16",  # link-local; the metadata of most clouds at 169.254.169.254
     )
-)
+]
 
 
 class _Refused(Exception):
@@ -99,15 +97,15 @@ class _Refused(Exception):
 
 
 class _Denied(_Refused):
-    """Somebody asks for what is not public."""
+    """A request for something that is not public; it is logged as a warning."""
 
 
 def _is_public(address: Address) -> bool:
-    """Tell whether ``address`` is plainly one of the public Internet, whatever IPv4 address it may carry."""
+    """Return whether ``address`` belongs to the public Internet and carries no IPv4 address."""
     if isinstance(address, IPv6Address):
-        # ISATAP carries an IPv4 address in the last half of an address of any network.
+        # ISATAP puts an IPv4 address into the last half of an address, in any network.
         is_isatap = (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE
-        if address.scope_id or address not in _GIVEN_OUT or is_isatap:
+        if address.scope_id or address not in _PUBLIC_IPV6 or is_isatap:
             return False
     return address.is_global and not any(address in network for network in _DENIED)
 
@@ -116,7 +114,7 @@ def _is_public(address: Address) -> bool:
 def _tls() -> ssl.SSLContext:
     import certifi
 
-    # Certificates and names are verified; create_default_context would listen to SSLKEYLOGFILE as well.
+    # It verifies certificates and names; create_default_context would also obey SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certifi.where())
     return context
@@ -124,7 +122,7 @@ def _tls() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What may be fetched; no setting changes them, only tests do, which have local servers alone."""
+    """What may be fetched. No setting changes it; tests do, as they have local servers only."""
 
     ports: Mapping[str, frozenset[int]] = field(
         default_factory=lambda: {"http": frozenset({80}), "https": frozenset({443})}
@@ -141,19 +139,18 @@ _STRICT = _Rules()
 
 
 def is_installed() -> bool:
-    """Tell whether the packages are there that fetching needs."""
+    """Return whether the packages that fetching needs are installed."""
     if not find_spec("certifi") or not find_spec("urllib3"):
         return False
     return tuple(int(part) for part in re.findall(r"\d+", version("urllib3"))[:3]) >= _URLLIB3
 
 
 def fetch_picture(url: str) -> bytes:
-    """Return what lies at ``url``, at most 10 MB, within 10 seconds; hand it to ``images.load_pixels(public=True)``.
+    """Return the bytes at ``url``, up to 10 MB, within 10 seconds; pass them to ``load_pixels`` with ``public=True``.
 
     Raises ``ImageRejected`` with the code ``url_search_off`` unless ``SIMILAR_PRODUCTS["FETCH_URLS"]`` is True, and
-    with ``url_not_fetched`` and one sentence for all that can be wrong; the logger
-    ``similar_products.pictures.fetch`` has the reason. Raises ``ImproperlyConfigured`` where the packages of the extra
-    ``url-search`` are missing.
+    with ``url_not_fetched`` and one sentence for whatever else is wrong: the reason is logged. Raises
+    ``ImproperlyConfigured`` where the packages of the extra ``url-search`` are missing.
     """
     if not get_settings().fetch_urls:
         raise ImageRejected("url_search_off", str(SWITCHED_OFF))
@@ -168,12 +165,12 @@ def _fetch(url: str, rules: _Rules) -> bytes:
     except Exception as error:  # noqa: BLE001  codecs, resolvers, TLS and HTTP raise what they like
         level = logging.WARNING if isinstance(error, _Denied) else logging.INFO
         reason = str(error) if isinstance(error, _Refused) else f"{type(error).__name__}: {ascii(str(error))[:200]}"
-        logger.log(level, "No picture from %s: %s", _shown(url), reason)
+        logger.log(level, "No picture from %s: %s", _log_form(url), reason)
         raise ImageRejected("url_not_fetched", str(NOT_FETCHED)) from None
 
 
-def _shown(url: Any) -> str:
-    """Return ``url`` fit for a log: without line ends, without what may be secret, and not for ever."""
+def _log_form(url: object) -> str:
+    """Return ``url`` for the log: one short line without the parts that may be secret."""
     bare = re.split(r"[?#]", str(url)[:MAX_URL], maxsplit=1)[0]
     return ascii(bare.rpartition("@")[2])[:200]
 
@@ -182,7 +179,7 @@ def _follow(url: str, rules: _Rules) -> bytes:
     wire = _Wire(rules.total_seconds, rules.max_bytes)
     target = _Target.of(url, rules)
     for _ in range(rules.max_redirects + 1):
-        answer = _ask(target, rules, wire)
+        answer = _request(target, rules, wire)
         if isinstance(answer, bytes):
             return answer
         following = _Target.of(urljoin(target.url, answer), rules)
@@ -192,26 +189,26 @@ def _follow(url: str, rules: _Rules) -> bytes:
     raise _Refused(f"it redirects more than {rules.max_redirects} times")
 
 
-# Where to.
+# The target of a URL.
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A URL that may be asked for, taken apart once; nothing else parses it."""
+    """The parts of a URL that may be requested; nothing else parses it."""
 
     scheme: str
     host: str
-    """A name in lower case without a dot at the end, or an address without brackets."""
+    """A name in lower case without a trailing dot, or an address without brackets."""
     port: int
     path: str
-    """With the query; ASCII."""
+    """With the query, in ASCII."""
     url: str
 
     @classmethod
     def of(cls, url: str, rules: _Rules) -> "_Target":
-        """Raise ``_Refused`` or ``ValueError`` for all but plain URLs of web servers on ports that are allowed."""
+        """Raise ``_Refused`` or ``ValueError`` for everything but a plain URL of a web server on an allowed port."""
         if not isinstance(url, str) or not 0 < len(url) <= MAX_URL:
-            raise _Refused(f"it is no text of 1 to {MAX_URL:,} characters")
+            raise _Refused(f"it is not a text of 1 to {MAX_URL:,} characters")
         _check_characters(url)
         parts = urlsplit(url)
         if parts.scheme not in rules.ports:
@@ -219,37 +216,35 @@ class _Target:
         found = _NETLOC.fullmatch(parts.netloc)
         if not found:
             raise _Refused("its host has user, password, zone or odd characters, or is missing")
-        allowed = rules.ports[parts.scheme]
-        port = int(found["port"]) if found["port"] else 443 if parts.scheme == "https" else 80
-        if port not in allowed:
+        port = int(found["port"] or (443 if parts.scheme == "https" else 80))
+        if port not in rules.ports[parts.scheme]:
             raise _Denied(f"port {port} is not allowed")
-        host = _host(found["host"].lower())
-        return cls(parts.scheme, host, port, _path(parts), url)
+        return cls(parts.scheme, _parse_host(found["host"].lower()), port, _quote_path(parts), url)
 
 
 def _check_characters(url: str) -> None:
-    # Browsers read a backslash as a slash, and urlsplit drops line ends and tabs without a word.
+    # Browsers read a backslash as a slash, and urlsplit silently drops line ends and tabs.
     if "\\" in url or " " in url or not url.isprintable():
         raise _Refused("it has a character that no URL has")
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     if text.startswith("["):
         return str(IPv6Address(text[1:-1]))
     name = text.removesuffix(".")
     labels = name.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        # 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1 to inet_aton; four decimal numbers alone are meant.
+        # 2130706433, 0x7f.1 and 0177.0.0.1 are 127.0.0.1 to inet_aton; only four decimal numbers are allowed.
         try:
             return str(IPv4Address(name))
         except ValueError:
-            raise _Denied("its host is an odd spelling of an IPv4 address") from None
+            raise _Denied("its host is an unusual spelling of an IPv4 address") from None
     if len(labels) < 2 or len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        raise _Refused("its host is no full name of a public server")
+        raise _Refused("its host is not the full name of a public server")
     return name
 
 
-def _path(parts: SplitResult) -> str:
+def _quote_path(parts: SplitResult) -> str:
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
     return f"{path}?{query}" if query else path
@@ -258,14 +253,13 @@ def _path(parts: SplitResult) -> str:
 _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
-def _addresses(target: _Target, rules: _Rules, wire: "_Wire") -> list[Address]:
-    """Return the addresses of the host, resolved this once, all of them checked."""
+def _resolve(target: _Target, rules: _Rules, wire: "_Wire") -> list[Address]:
+    """Return the addresses of the host, all of them checked; nothing else resolves its name."""
     try:
         addresses = [ip_address(target.host)]
     except ValueError:
-        found = _look_up(target, wire)
-        # Each address once, in the resolver's order. Odd families give text that is no address: a ValueError.
-        addresses = [ip_address(text) for text in dict.fromkeys(str(entry[4][0]) for entry in found)]
+        # Each address once, in the resolver's order. Other families give text that is not an address: a ValueError.
+        addresses = [ip_address(text) for text in dict.fromkeys(_look_up(target, wire))]
     for address in addresses:
         if not rules.is_public(address):
             raise _Denied(f"{target.host} is at {address}, which is not public")
@@ -274,65 +268,63 @@ def _addresses(target: _Target, rules: _Rules, wire: "_Wire") -> list[Address]:
     return addresses[:MAX_ADDRESSES]
 
 
-def _look_up(target: _Target, wire: "_Wire") -> list[Any]:
-    """Return what ``socket.getaddrinfo`` does, or raise when time is over: it knows no time limit itself."""
-    seconds, lookups = wire.seconds_left(), _lookups
-    answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+def _look_up(target: _Target, wire: "_Wire") -> list[str]:
+    """Return the addresses that ``socket.getaddrinfo`` finds, within the time left: it has no timeout of its own."""
+    lookups = _lookups
+    answer: Future[list[str]] = Future()
 
     def ask() -> None:
         try:
-            # With the dot at the end no search list makes the name one of the local network.
-            answers.put(socket.getaddrinfo(f"{target.host}.", target.port, type=socket.SOCK_STREAM))
+            # With the trailing dot no search list makes the name one of the local network.
+            found = socket.getaddrinfo(f"{target.host}.", target.port, type=socket.SOCK_STREAM)
+            answer.set_result([str(address[0]) for *_, address in found])
         except Exception as error:  # noqa: BLE001  raised again where it is waited for
-            answers.put(error)
+            answer.set_exception(error)
         finally:
             lookups.release()
 
+    seconds = wire.seconds_left()
     if not lookups.acquire(blocking=False):
-        raise _Refused(f"{MAX_LOOKUPS} lookups of names have not ended yet")
+        raise _Refused(f"{MAX_LOOKUPS} look-ups of names have not ended yet")
     try:
-        threading.Thread(target=ask, name="similar_products.pictures.fetch", daemon=True).start()
+        threading.Thread(target=ask, name=__name__, daemon=True).start()
     except RuntimeError:
         lookups.release()
         raise
     try:
-        answer = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise _Refused(f"the lookup of {target.host} takes too long") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        return answer.result(timeout=seconds)
+    except TimeoutError:
+        raise _Refused(f"the look-up of {target.host} takes too long") from None
 
 
-# On the wire.
+# The connection.
 
 
 class _Wire:
-    """What is left of the time and the bytes of one fetch, its redirects included."""
+    """The time and bytes that one fetch has left, redirects included."""
 
     def __init__(self, seconds: float, max_bytes: int) -> None:
         self._deadline = time.monotonic() + seconds
         self._bytes_left = self._max_bytes = max_bytes
 
     def seconds_left(self) -> float:
-        """Raises ``_Refused`` where none are."""
+        """Return the seconds until the deadline; raise ``_Refused`` after it."""
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
             raise _Refused("it takes too long")
         return seconds
 
     def count(self, length: int) -> None:
-        """Raises ``_Refused`` where ``length`` bytes more are too many."""
+        """Subtract ``length`` received bytes; raise ``_Refused`` where that is too many."""
         self._bytes_left -= length
         if self._bytes_left < 0:
             raise _Refused(f"it sends more than {self._max_bytes:,} bytes")
 
 
 class _Socket(socket.socket):
-    """A socket for which every read and write has the time that the whole fetch has left.
+    """A socket whose every read and write gets the time that the whole fetch has left.
 
-    A timeout alone would start anew with each byte, in the headers too. The file that ``http.client`` reads from
-    calls ``recv_into``.
+    A plain timeout would start again with each byte, in headers too. ``http.client`` reads by ``recv_into``.
     """
 
     wire: _Wire
@@ -349,33 +341,31 @@ class _Socket(socket.socket):
 
 
 class _TLSSocket(_Socket, ssl.SSLSocket):
-    """The same within TLS; the bytes are counted as they come out of it."""
+    """The same with TLS; bytes are counted when they are decrypted."""
 
 
 def _connect(target: _Target, rules: _Rules, wire: _Wire) -> socket.socket:
-    """Return a socket to a checked address of the host, within TLS verified for its name where that is asked for."""
-    addresses = _addresses(target, rules, wire)
+    """Return a socket to a checked address of the host, for https with TLS verified for its name."""
+    addresses = _resolve(target, rules, wire)
     ends = time.monotonic() + rules.connect_seconds
     failure: OSError = TimeoutError("no time to connect")
     for number, address in enumerate(addresses):
         sock = _Socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # An address that does not answer leaves the next ones their share.
+            # An address that does not answer leaves the others their share of the time.
             share = (ends - time.monotonic()) / (len(addresses) - number)
             sock.settimeout(max(0.001, min(share, wire.seconds_left())))
             sock.connect((str(address), target.port))
-            sock.settimeout(wire.seconds_left())  # of the handshake as a whole
+            sock.settimeout(wire.seconds_left())  # for the whole handshake
             if target.scheme == "https":
                 sock = _encrypt(sock, target.host, rules.tls())
             sock.wire = wire
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
             return sock
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
     raise failure
 
 
@@ -386,14 +376,14 @@ def _encrypt(sock: _Socket, host: str, context: ssl.SSLContext) -> _TLSSocket:
     return encrypted
 
 
-def _ask(target: _Target, rules: _Rules, wire: _Wire) -> bytes | str:
-    """Return the body, or where the server redirects to."""
+def _request(target: _Target, rules: _Rules, wire: _Wire) -> bytes | str:
+    """Return the body, or the location that the server redirects to."""
     from urllib3.connection import HTTPConnection, HTTPSConnection
 
     sock = _connect(target, rules, wire)
     try:
         connection = (HTTPSConnection if target.scheme == "https" else HTTPConnection)(target.host, target.port)
-        connection.auto_open = 0  # it never connects by itself
+        connection.auto_open = 0  # it must not connect by itself
         connection.sock = sock
         connection.request("GET", target.path, headers=_HEADERS, preload_content=False, decode_content=False)
         response = connection.getresponse()
@@ -402,7 +392,7 @@ def _ask(target: _Target, rules: _Rules, wire: _Wire) -> bytes | str:
         finally:
             response.close()
     finally:
-        # sock.close() would wait for urllib3's file upon it, which stays open where the headers are wrong.
+        # sock.close() would wait for urllib3's file of it, which stays open after invalid headers.
         if (number := sock.detach()) != -1:
             socket.close(number)
 
@@ -417,7 +407,7 @@ def _read(response: "BaseHTTPResponse", rules: _Rules) -> bytes | str:
             raise _Refused(f"the server sends {name} other than {plain}")
     for value in response.headers.getlist("Content-Length"):
         if not value.isascii() or not value.isdigit() or int(value) > rules.max_bytes:
-            raise _Refused("the server's Content-Length is too much or no number")
+            raise _Refused("the server's Content-Length is too large or not a number")
     body = bytearray()
     while chunk := response.read(_CHUNK, decode_content=False):
         body += chunk
@@ -430,7 +420,7 @@ def _location(response: "BaseHTTPResponse") -> str:
     locations = response.headers.getlist("Location")
     if len(locations) != 1:
         raise _Refused(f"the server redirects to {len(locations)} places")
-    # Headers are read as Latin-1; what is beyond ASCII in them is UTF-8.
+    # http.client decodes headers as Latin-1; beyond ASCII they are UTF-8.
     location = locations[0].encode("latin-1").decode("utf-8")
     _check_characters(location)
     return location

@@ -1,11 +1,11 @@
-"""The one gate for pictures: bytes of any origin in, upright sRGB pixels out, or ``ImageRejected``.
+"""The gate for pictures: bytes of any origin in, upright sRGB pixels out, or ``ImageRejected``.
 
-What comes in is hostile until it has passed here. Nothing else in the app calls the decoder.
+Every picture counts as hostile until it has passed. Nothing else in the app calls the decoder.
 """
 
 import math
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from django.core.exceptions import SuspiciousFileOperation
@@ -21,11 +21,12 @@ from .decoder import (
     PUBLIC,
     WHOLE,
     ImageRejected,
+    Limits,
     Region,
     decode,
-    decode_isolated,
     too_many_pixels,
 )
+from .process import decode_isolated
 
 __all__ = [
     "TRANSIENT_CODES",
@@ -41,11 +42,11 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 
 TRANSIENT_CODES = frozenset({"storage_error", "decoder_unavailable"})
-"""What may go away without a change of the picture: it is not recorded, and the row stays pending."""
+"""Failures that may pass without a change of the picture: they are not recorded, and the row stays pending."""
 REGION_TOLERANCE = 1e-6
-"""What the sums of a region may be over 1: 0.7 + 0.3 in decimals that a browser cut off."""
+"""By how much a region may exceed the picture: 0.7 + 0.3 in decimals that a browser has rounded."""
 BLANK_SPREAD = 10
-"""Up to this difference between the least and the greatest value of each channel a picture is blank.
+"""Maximum difference between the lowest and the highest value of each channel of a blank picture.
 
 Of 8,721 photos of shops and things the palest, white furniture on white, has 18 and the next 24; one colour saved
 as JPEG of any quality has 0, as AVIF up to 4, as WebP of quality 60 and above up to 9.
@@ -56,7 +57,7 @@ SENTENCES = {
     "corrupt": gettext_lazy("The picture file is damaged."),
     "decode_timeout": gettext_lazy("The picture takes too long to decode."),
     "decoder_crashed": gettext_lazy("The picture made the decoder fail."),
-    "decoder_unavailable": gettext_lazy("Photos cannot be looked at for the moment; try again a little later."),
+    "decoder_unavailable": gettext_lazy("Photos cannot be decoded at the moment; try again later."),
     "too_many_pixels": gettext_lazy(
         "The picture has more than %(megapixels)d megapixels or a side over %(side)s pixels."
     ),
@@ -65,7 +66,7 @@ SENTENCES = {
         "The file is not a picture that can be read; valid are JPEG, PNG, WebP, GIF and AVIF."
     ),
 }
-"""What the decoder finds in a photo that anybody may have sent, by code."""
+"""The decoder's rejections of a photo that anybody may have sent, by code, in the language of the page."""
 
 
 def load_stored_pixels(storage: Storage, name: str, size: int) -> Pixels:
@@ -104,13 +105,12 @@ def load_pixels(
     square from the centre (``ImageOps.fit``) gave the best precision@10 of the ways measured: 0.71 against
     0.68 padded and 0.67 stretched.
 
-    ``public`` says that anybody may have sent it: smaller caps, the formats of the web only, and always a decoder
-    process of its own. Pictures of the catalogue go there if ``SIMILAR_PRODUCTS["ISOLATE_DECODER"]`` says so; the
-    pixels are the same. ``region`` is the part of the picture that counts, as ``get_region`` takes it. Raises
-    ``ImageRejected`` whatever is wrong with the picture, and ``ValueError`` for a region that is none.
+    ``public`` is for a picture that anybody may have sent: smaller limits, the formats of the web only, and always a
+    decoder process. Pictures of the catalogue use one if ``SIMILAR_PRODUCTS["ISOLATE_DECODER"]`` says so; the pixels
+    are the same. ``region`` is the part of the picture that counts, as ``get_region`` takes it. Raises
+    ``ImageRejected`` for whatever is wrong with the picture, and ``ValueError`` for a region that is not valid.
     """
     part = get_region(region)
-    settings = get_settings()
     limits = PUBLIC if public else CATALOGUE
     data = source if isinstance(source, bytes) else _read(source, limits.max_bytes)
     if not data:
@@ -118,29 +118,31 @@ def load_pixels(
     if len(data) > limits.max_bytes:
         sentence = gettext("The picture file has more than %(megabytes)d MB.")
         raise ImageRejected("too_large_bytes", sentence % {"megabytes": limits.max_bytes // 1024 // 1024})
-    if public:
-        try:
-            rows = decode_isolated(data, size, limits, part)
-        except ImageRejected as rejected:
-            raise ImageRejected(rejected.code, _for_people(rejected.code)) from rejected
-    elif settings.isolate_decoder:
-        rows = decode_isolated(data, size, limits, part)
-    else:
-        try:
-            rows = decode(data, size, limits, part)
-        except MemoryError as error:
-            raise too_many_pixels(limits) from error
-    pixels = np.frombuffer(rows, np.uint8).reshape(size, size, 3)
-    if settings.refuse_blank and _is_blank(pixels):
+    pixels = np.frombuffer(_decode(data, size, limits, part), np.uint8).reshape(size, size, 3)
+    if get_settings().refuse_blank and _is_blank(pixels):
         sentence = gettext("The picture has one colour only, as a placeholder for a missing photo has.")
         raise ImageRejected("blank", sentence)
     return pixels
 
 
-def _for_people(code: str) -> str:
-    """Return what is wrong with somebody's photo, in the language of the page and without what is only ours to know.
+def _decode(data: bytes, size: int, limits: Limits, region: Region) -> bytes:
+    is_public = limits is PUBLIC
+    try:
+        if is_public or get_settings().isolate_decoder:
+            return decode_isolated(data, size, limits, region)
+        return decode(data, size, limits, region)
+    except MemoryError as error:
+        raise too_many_pixels(limits) from error
+    except ImageRejected as rejected:
+        if is_public:
+            raise ImageRejected(rejected.code, _sentence(rejected.code)) from rejected
+        raise
 
-    The decoder knows nothing of Django and of languages; its own sentence, with the details, is the exception's cause.
+
+def _sentence(code: str) -> str:
+    """Return a rejection for the sender of the photo, in the language of the page and without internal details.
+
+    The decoder knows nothing of languages; its own sentence, with the details, is the exception's cause.
     """
     return str(SENTENCES.get(code, SENTENCES["corrupt"])) % {
         "megapixels": PUBLIC.max_pixels // 1_000_000,
@@ -151,7 +153,7 @@ def _for_people(code: str) -> str:
 def get_region(values: Sequence[float]) -> Region:
     """Return the region ``(x, y, width, height)`` of the upright picture, in fractions of its sides.
 
-    Raises ``ValueError`` with a sentence where it has no area or leaves the picture.
+    Raises ``ValueError`` with a sentence where it has no area or exceeds the picture.
     """
     if len(values) == len(WHOLE) and all(math.isfinite(value) for value in values):
         region = Region(*values)
@@ -164,7 +166,7 @@ def get_region(values: Sequence[float]) -> Region:
     )
 
 
-def _read(file: IO[bytes] | Any, max_bytes: int) -> bytes:
+def _read(file: IO[bytes], max_bytes: int) -> bytes:
     chunks, length = [], 0
     while length <= max_bytes:
         chunk = file.read(max_bytes + 1 - length)  # a network file may return less than was asked for
@@ -176,5 +178,5 @@ def _read(file: IO[bytes] | Any, max_bytes: int) -> bytes:
 
 
 def _is_blank(pixels: Pixels) -> bool:
-    # Every eighth pixel tells for nearly all pictures, and all of them take 2 ms.
+    # Every eighth pixel is enough for nearly all pictures; all pixels take 2 ms.
     return all((np.ptp(part, axis=(0, 1)) <= BLANK_SPREAD).all() for part in (pixels[::8, ::8], pixels))

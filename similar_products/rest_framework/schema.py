@@ -1,11 +1,12 @@
-"""The OpenAPI of the actions, by drf-spectacular where it is installed; nothing where it is not."""
+"""The OpenAPI schema of the actions, by drf-spectacular where it is installed."""
 
 from typing import Any
 
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from .serializers import (
     DEFAULT_LIMIT,
+    MAX_EXCLUDED,
     MAX_LIMIT,
     ProductCardSerializer,
     SimilarProductsErrorSerializer,
@@ -26,68 +27,53 @@ try:
 except ImportError:
     pass
 else:
+    FRACTION = {"type": "number", "minimum": 0, "maximum": 1, "default": 0}
     OPTIONS = [
         OpenApiParameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-            description=gettext_lazy("At most so many products."),
+            description=gettext_lazy("Maximum number of products."),
         ),
-        OpenApiParameter(
-            "min_similarity",
-            {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-            description=gettext_lazy("Leaves out what is less similar."),
-        ),
+        OpenApiParameter("min_similarity", FRACTION, description=gettext_lazy("Minimum similarity of the products.")),
         OpenApiParameter(
             "diversity",
-            {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-            description=gettext_lazy("Gives way to products that look like none before them."),
+            FRACTION,
+            description=gettext_lazy("A higher value prefers products that look different from those before them."),
         ),
         OpenApiParameter(
             "exclude",
-            {"type": "array", "items": {"type": "string"}, "maxItems": 500},
-            description=gettext_lazy("Keys of products that are shown already."),
+            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_EXCLUDED},
+            description=gettext_lazy("Keys of products to exclude."),
         ),
     ]
     DESCRIPTIONS = {
-        "400": gettext_lazy("A parameter or the photo is wrong."),
-        "401": gettext_lazy("Not logged in."),
-        "403": gettext_lazy("Not allowed."),
-        "404": gettext_lazy("There is no such product, or it may not be seen."),
-        "406": gettext_lazy("No such format."),
+        "400": gettext_lazy("A parameter or the photo is not valid."),
+        "401": gettext_lazy("Authentication is required."),
+        "403": gettext_lazy("Permission denied."),
+        "404": gettext_lazy("There is no such product, or it is not visible."),
         "410": gettext_lazy("The key is not valid any more."),
-        "411": gettext_lazy("The length of the body is missing."),
+        "411": gettext_lazy("The request has a body without Content-Length."),
         "413": gettext_lazy("The photo is too large."),
-        "415": gettext_lazy("Neither a form nor JSON, or a photo in another format."),
-        "429": gettext_lazy("Too many requests; Retry-After says when to come back."),
-        "503": gettext_lazy("Too many photos at once; Retry-After says when to come back."),
+        "415": gettext_lazy("The body is neither a form nor JSON, or the photo has another format."),
+        "429": gettext_lazy("Too many requests; Retry-After says when to try again."),
+        "503": gettext_lazy("Too many photos at once; Retry-After says when to try again."),
+    }
+    TOO_HIGH = "Ensure this value is less than or equal to 100."
+    ERRORS: dict[str, dict[str, Any]] = {
+        "400": {"detail": f"limit: {TOO_HIGH}", "code": "invalid", "errors": {"limit": [TOO_HIGH]}},
+        "404": {"detail": "Not found.", "code": "not_found"},
+        "410": {"detail": "This key is not valid any more; send the photo again.", "code": "key_gone"},
+        "503": {"detail": "Too many photos at once; try again in a moment.", "code": "busy"},
     }
 
-    def _errors(*codes: str) -> dict[Any, Any]:
-        examples = {
-            "400": OpenApiExample(
-                "invalid",
-                {
-                    "detail": "limit: Ensure this value is less than or equal to 100.",
-                    "code": "invalid",
-                    "errors": {"limit": ["Ensure this value is less than or equal to 100."]},
-                },
-            ),
-            "404": OpenApiExample("not found", {"detail": "Not found.", "code": "not_found"}),
-            "410": OpenApiExample(
-                "key_gone",
-                {"detail": "This key is not valid any more; send the photo again.", "code": "key_gone"},
-            ),
-            "503": OpenApiExample(
-                "busy", {"detail": "Too many photos at once; try again in a moment.", "code": "busy"}
-            ),
-        }
+    def _errors(*statuses: str) -> dict[Any, Any]:
         return {
-            (code, "application/json"): OpenApiResponse(
+            (status, "application/json"): OpenApiResponse(
                 SimilarProductsErrorSerializer,
-                description=str(DESCRIPTIONS[code]),
-                examples=[examples[code]] if code in examples else [],
+                description=str(DESCRIPTIONS[status]),
+                examples=[OpenApiExample(ERRORS[status]["code"], ERRORS[status])] if status in ERRORS else [],
             )
-            for code in codes
+            for status in statuses
         }
 
     RESULT = {
@@ -113,7 +99,7 @@ else:
         by_photo = False
 
         def get_filter_backends(self) -> list[Any]:
-            return list(self.view.filter_backends)  # whatever the operation is called
+            return list(self.view.filter_backends)  # spectacular itself asks for those of a list only
 
         def get_override_parameters(self) -> list[Any]:
             return OPTIONS
@@ -127,7 +113,7 @@ else:
 
         def _found(self, **around: str) -> list[Any]:
             if not issubclass(self._product(), ProductCardSerializer):
-                return []  # what the shop's own shows only the shop can tell
+                return []  # only the shop knows what its own serializer returns
             answer = {**AROUND, "fallback": False, **around, "results": [{**RESULT, "product": CARD}]}
             return [OpenApiExample("found", answer, response_only=True)]
 
@@ -157,8 +143,8 @@ else:
     class _Fragment(_Schema):
         def get_response_serializers(self) -> Any:
             return {
-                ("200", "text/html"): OpenApiResponse(str, description=str(gettext_lazy("The fragment."))),
-                ("304", "text/html"): OpenApiResponse(None, description=str(gettext_lazy("As it was."))),
+                ("200", "text/html"): OpenApiResponse(str, description=gettext("The similar products as HTML.")),
+                ("304", "text/html"): OpenApiResponse(None, description=gettext("Not modified.")),
                 **_errors(*self.common),
             }
 

@@ -1,8 +1,9 @@
-"""What goes in and what comes out, the product itself apart: that is the shop's own serializer's."""
+"""What requests and answers contain, except for the product: that is for the shop's own serializer."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import models
@@ -13,6 +14,7 @@ from rest_framework.exceptions import ValidationError
 
 from ..embedding.states import STATES
 from ..pictures.decoder import Region
+from ..pictures.fetch import MAX_URL
 from ..pictures.gate import get_region
 from ..search.bands import WORDS
 from ..search.placement import DERIVED_FIELDS, picture_of
@@ -20,7 +22,6 @@ from ..search.placement import DERIVED_FIELDS, picture_of
 DEFAULT_LIMIT = 12
 MAX_LIMIT = 100
 MAX_EXCLUDED = 500
-MAX_URL = 2_048
 
 
 def key_field(model: type[models.Model]) -> Any:
@@ -62,11 +63,11 @@ class Fraction(serializers.FloatField):
 
 
 class Keys(serializers.Field[Any, Any, Any, Any]):
-    """Primary keys, each in a parameter of its own or several with commas between them."""
+    """Primary keys: the parameter repeated, or one with commas between them."""
 
     default_error_messages = {  # noqa: RUF012  as DRF declares it
-        "invalid": gettext_lazy("{value!r} is no key of a product."),
-        "max_length": gettext_lazy("At most {most} products can be left out."),
+        "invalid": gettext_lazy("{value!r} is not the key of a product."),
+        "max_length": gettext_lazy("Maximum number of products to exclude: {max_length}."),
     }
 
     def get_value(self, dictionary: Any) -> Any:
@@ -87,15 +88,21 @@ class Keys(serializers.Field[Any, Any, Any, Any]):
                 self.fail("invalid", value=text[:50])
             keys.append(key)
         if len(keys) > MAX_EXCLUDED:
-            self.fail("max_length", most=MAX_EXCLUDED)
+            self.fail("max_length", max_length=MAX_EXCLUDED)
         return keys
 
-    def to_representation(self, value: Any) -> Any:  # pragma: no cover  written by nobody
-        return value
+
+class Options(TypedDict):
+    """What ``OptionsSerializer`` returns."""
+
+    limit: int
+    min_similarity: float
+    diversity: float
+    exclude: Sequence[Any]
 
 
 class OptionsSerializer(serializers.Serializer[Any]):
-    """The parameters of the query string that are ours; the shop's filters read theirs."""
+    """The app's parameters of the query string; the shop's filters read their own."""
 
     limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT, default=DEFAULT_LIMIT)
     min_similarity = Fraction(default=0.0)
@@ -112,7 +119,9 @@ class RegionField(serializers.CharField):
             return get_region([float(part) for part in text.split(",")])
         except ValueError:
             raise ValidationError(
-                gettext_lazy("Give x,y,w,h in fractions of the picture: not negative, with an area, and inside.")
+                gettext_lazy(
+                    "Give x,y,width,height in fractions of the picture: not negative, with an area, and inside."
+                )
             ) from None
 
 
@@ -123,15 +132,15 @@ class VisualSearchSerializer(serializers.Serializer[Any]):
         required=False, allow_empty_file=True, help_text=gettext_lazy("JPEG, PNG, WebP, GIF or AVIF, up to 10 MB.")
     )
     image_url = serializers.CharField(
-        required=False, max_length=MAX_URL, help_text=gettext_lazy("Where the shop has switched it on.")
+        required=False, max_length=MAX_URL, help_text=gettext_lazy("URL of a picture; only where the shop allows it.")
     )
     key = serializers.CharField(
         required=False,
         max_length=64,
-        help_text=gettext_lazy("From an earlier answer, up to ten minutes old, in place of the photo."),
+        help_text=gettext_lazy("The key of an earlier answer, valid for ten minutes, in place of the photo."),
     )
     region = RegionField(
-        required=False, max_length=100, help_text=gettext_lazy("x,y,w,h in fractions of the upright picture.")
+        required=False, max_length=100, help_text=gettext_lazy("x,y,width,height in fractions of the upright picture.")
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -139,8 +148,8 @@ class VisualSearchSerializer(serializers.Serializer[Any]):
         if unknown:
             raise ValidationError(
                 gettext_lazy(
-                    "Unknown: {name}. The body has image, image_url or key, and region; options and filters go "
-                    "into the query string."
+                    "Unknown: {name}. The body has image, image_url or key, and region; options and filters belong in "
+                    "the query string."
                 ).format(name=str(unknown[0])[:50].encode("ascii", "backslashreplace").decode()),
                 "unknown_parameter",
             )
@@ -148,14 +157,16 @@ class VisualSearchSerializer(serializers.Serializer[Any]):
             raise ValidationError(gettext_lazy("Send exactly one of image, image_url and key."), "exactly_one")
         if "key" in attrs and "region" in attrs:
             raise ValidationError(
-                gettext_lazy("A key stands for a region of a photo already; send the photo again for another."),
+                gettext_lazy(
+                    "A key stands for a photo and its region; send the photo again to search for another region."
+                ),
                 "region_needs_photo",
             )
         return attrs
 
 
 class VisualSearchWithoutFileSerializer(VisualSearchSerializer):
-    """The same in JSON, for the description of it."""
+    """The JSON body, for the schema."""
 
     image = None  # type: ignore[assignment]
 
@@ -164,7 +175,7 @@ class VisualSearchWithoutFileSerializer(VisualSearchSerializer):
 
 
 class ProductCardSerializer(serializers.ModelSerializer[Any]):
-    """A product where the shop names no serializer: its key, text, address and picture."""
+    """A product where the shop names no serializer: its key, text, URL and picture."""
 
     name = serializers.CharField(source="__str__", read_only=True)
     url = serializers.SerializerMethodField()
@@ -181,7 +192,7 @@ class ProductCardSerializer(serializers.ModelSerializer[Any]):
 
 @lru_cache(maxsize=64)
 def card_serializer(model: type[models.Model]) -> type[ProductCardSerializer]:
-    """Return the serializer of ``model`` where the shop names none."""
+    """Return the serializer for products of ``model`` where the shop names none."""
     meta = type("Meta", (), {"model": model, "fields": ("pk", "name", "url", "picture")})
     return type(f"{model.__name__}CardSerializer", (ProductCardSerializer,), {"Meta": meta})
 
@@ -190,7 +201,7 @@ class SimilarProductsErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
     code = serializers.CharField()
     errors = serializers.DictField(  # type: ignore[assignment]
-        required=False, help_text=gettext_lazy("By parameter, where a parameter is wrong.")
+        required=False, help_text=gettext_lazy("Error messages by parameter, where a parameter is not valid.")
     )
 
 
@@ -201,9 +212,11 @@ class SimilarProductsStatusSerializer(serializers.Serializer[Any]):
     pending = serializers.IntegerField()
     failed = serializers.IntegerField()
     last_embedded = serializers.DateTimeField(
-        allow_null=True, help_text=gettext_lazy("When a picture was last embedded, as far as the cache remembers.")
+        allow_null=True, help_text=gettext_lazy("Time of the last embedded picture, if the cache still has it.")
     )
-    codes = serializers.DictField(child=serializers.IntegerField(), help_text=gettext_lazy("The failed ones by code."))
+    codes = serializers.DictField(
+        child=serializers.IntegerField(), help_text=gettext_lazy("Number of failed pictures by error code.")
+    )
 
 
 class ResultSerializer(serializers.Serializer[Any]):
@@ -211,29 +224,35 @@ class ResultSerializer(serializers.Serializer[Any]):
 
     rank = serializers.IntegerField(min_value=1)
     similarity = serializers.FloatField(
-        min_value=0.0, max_value=1.0, allow_null=True, help_text=gettext_lazy("Null for what the fallback gave.")
+        min_value=0.0,
+        max_value=1.0,
+        allow_null=True,
+        help_text=gettext_lazy("Cosine similarity; null for a product of the fallback."),
     )
-    # No ChoiceField: its enumeration would get a name in the schema that the shop may want for one of its own.
+    # Not a ChoiceField: the schema would name its enumeration, and the shop may want that name for one of its own.
     word = serializers.CharField(
         allow_null=True,
         help_text=format_lazy(
-            "{words}; {null}", words=", ".join(WORDS), null=gettext_lazy("null where the encoder is not calibrated.")
+            "{words}; {null}", words=", ".join(WORDS), null=gettext_lazy("null if the encoder is not calibrated.")
         ),
     )
-    word_display = serializers.CharField(allow_null=True, help_text=gettext_lazy("The word in the reader's language."))
+    word_display = serializers.CharField(
+        allow_null=True, help_text=gettext_lazy("The word in the language of the request.")
+    )
     matched_image = serializers.CharField(
-        allow_null=True, help_text=gettext_lazy("Of several pictures the address of the one that is alike.")
+        allow_null=True,
+        help_text=gettext_lazy("URL of the picture that matched; null if a product has one picture only."),
     )
     fallback = serializers.BooleanField()
 
 
 class AnswerSerializer(serializers.Serializer[Any]):
-    """What stands around the results; ``answer_serializer`` adds them."""
+    """An answer; ``answer_serializer`` adds the results."""
 
     request_id = serializers.CharField()
     encoder = serializers.CharField()
     count = serializers.IntegerField(min_value=0, max_value=MAX_LIMIT)
-    fallback = serializers.BooleanField(help_text=gettext_lazy("Whether a fallback gave any of the results."))
+    fallback = serializers.BooleanField(help_text=gettext_lazy("Whether the fallback chose any of the results."))
 
 
 @lru_cache(maxsize=64)
@@ -243,7 +262,9 @@ def answer_serializer(product: Any, *, by_photo: bool) -> type[AnswerSerializer]
     result = _result_serializer(product)
     fields: dict[str, Any] = {"results": result(many=True)}
     if by_photo:
-        fields["key"] = serializers.CharField(help_text=gettext_lazy("Stands for the photo for ten minutes."))
+        fields["key"] = serializers.CharField(
+            help_text=gettext_lazy("Can be sent in place of the photo for ten minutes.")
+        )
     else:
         fields["state"] = serializers.CharField(help_text=", ".join(STATES))
     name = f"{stem}{'Search' if by_photo else 'Similar'}Serializer"
@@ -257,7 +278,7 @@ def _result_serializer(product: Any) -> type[ResultSerializer]:
 
 
 def without_vectors(serializer: Any) -> Any:
-    """Return ``serializer`` without the derived columns, which ``fields = "__all__"`` would give out."""
+    """Return ``serializer`` without the derived columns, which ``fields = "__all__"`` would include."""
     fields = getattr(getattr(serializer, "child", serializer), "fields", {})
     for name, field in list(fields.items()):
         if field.source.rpartition(".")[2] in DERIVED_FIELDS:

@@ -1,4 +1,4 @@
-"""Similar products and search by photo, as actions for a shop's own ViewSet and as one ready-made."""
+"""Similar products and search by photo, as actions for a shop's own ViewSet and as a ready-made ViewSet."""
 
 import copy
 import hashlib
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, ValidationError
@@ -27,24 +27,37 @@ from rest_framework.permissions import IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.settings import api_settings
+from rest_framework.throttling import BaseThrottle
 from rest_framework.viewsets import GenericViewSet
 
 from ..conf import get_settings
 from ..embedding.states import count_states, is_servable, last_embedded, pictures_of, state_of
 from ..encoders import get_encoder
 from ..encoders.photo import embed_photo
+from ..pictures.gate import WHOLE
+from ..pictures.uploads import length_of
 from ..query import ranked, similar_to
 from ..search.bands import WORDS
 from ..search.placement import first_picture, get_placement
+from ..search.ranking import RankingOptions
 from ..search.rules import without_hidden
 from ..search.scan import comparison_of
+from ..search.targets import Target
 from ..visibility import only_visible
 from .exceptions import exception_handler
-from .parsers import PhotoParser, SmallJSONParser, refuse_chunked
+from .parsers import PhotoParser, SmallJSONParser
 from .photos import fetch_photo, recall, remember
 from .schema import FragmentSchema, SearchSchema, SimilarSchema, StatusSchema
-from .serializers import OptionsSerializer, VisualSearchSerializer, card_serializer, picture_url, without_vectors
+from .serializers import (
+    Options,
+    OptionsSerializer,
+    VisualSearchSerializer,
+    card_serializer,
+    picture_url,
+    without_vectors,
+)
 from .throttles import SimilarProductsThrottle, VisualSearchThrottle
 
 logger = logging.getLogger(__name__)
@@ -52,19 +65,19 @@ logger = logging.getLogger(__name__)
 FRAGMENT_TEMPLATE = "similar_products/similar_products.html"
 """The template of the tag."""
 MAX_OFFERED = 1_000
-"""So many products of a fallback's list are looked at."""
+"""Maximum number of products that are read of a fallback's list."""
 
 
 class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
-    """What all the actions share. The ViewSet's own queryset, serializer, permissions and filters are used."""
+    """What the actions share. They use the ViewSet's own queryset, serializer, permissions and filters."""
 
     similarity_throttles: ClassVar[dict[str, type[SimilarProductsThrottle]]] = {}
-    """The actions that a class adds, each with its throttle; a shop's own of the same name are another matter."""
+    """The actions that a class adds, each with its throttle; it leaves a shop's own of the same name alone."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler if self._throttle() else super().get_exception_handler()
 
-    def get_throttles(self) -> list[Any]:
+    def get_throttles(self) -> list[BaseThrottle]:
         throttle = self._throttle()
         return [*super().get_throttles(), *([throttle()] if throttle else [])]
 
@@ -73,40 +86,40 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         found = (vars(each).get("similarity_throttles", {}).get(action) for each in type(self).__mro__)
         return next(filter(None, found), None)
 
-    def get_product_serializer(self, products: list[Any]) -> Any:
+    def get_product_serializer(self, products: list[models.Model]) -> BaseSerializer[Any]:
         """Return the serializer for the products of an answer: the ViewSet's own."""
         return self.get_serializer(products, many=True)
 
-    def _visible(self) -> QuerySet[Any]:
+    def _visible(self) -> "QuerySet[Any]":
         request = getattr(self, "request", None)
         return only_visible(self.get_queryset(), getattr(request, "_request", None))
 
-    def _filtered(self) -> QuerySet[Any]:
+    def _filtered(self) -> "QuerySet[Any]":
         products = self._visible()
         filtered = self.filter_queryset(products)
         query = filtered.query
-        if query.distinct or query.is_sliced or query.combinator:  # the nearest could not be found in the index
-            keys: QuerySet[Any] = filtered if query.is_sliced or query.combinator else filtered.order_by()
-            narrowed: QuerySet[Any] = products.filter(pk__in=keys.values("pk"))
-            return narrowed
-        return filtered
+        if not (query.distinct or query.is_sliced or query.combinator):
+            return filtered
+        # Of such a queryset the index could not find the nearest.
+        return products.filter(
+            pk__in=(filtered if query.is_sliced or query.combinator else filtered.order_by()).values("pk")
+        )
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> Options:
         serializer = OptionsSerializer(data=self.request.query_params, context={"model": self._visible().model})
         serializer.is_valid(raise_exception=True)
-        options: dict[str, Any] = serializer.validated_data
-        return options
+        return cast("Options", serializer.validated_data)
 
     def _anchor(self) -> Any:
-        """Return the product in the URL with its state. Raises the same ``NotFound`` for a hidden and a missing one.
+        """Return the product in the URL with its pictures. Raises the same ``NotFound`` for a hidden and a missing one.
 
-        The filters are asked without parameters: those are for the products found, so that to a sold-out one others
-        in stock can be looked for. What a filter says of who may see what applies to both.
+        Filters apply without their parameters: these narrow the products found, so that a sold-out product finds
+        others in stock. A filter that decides who may see what applies to both.
         """
         products = self._visible()
         plain = _without_parameters(self.request)
         for backend in self.filter_backends:
-            with suppress(InvalidParameters):  # of a filter that cannot do without a parameter
+            with suppress(InvalidParameters):  # a filter that needs a parameter
                 products = backend().filter_queryset(plain, products, self)
         value = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
         if "\0" in str(value):
@@ -119,29 +132,29 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         self.check_object_permissions(self.request, product)
         return product
 
-    def _find(self, target: Any, options: dict[str, Any], anchor: Any = None) -> tuple[list[Any], str]:
-        """Return the products for an answer, and the name of the encoder that they were compared by."""
-        products = self._filtered()
+    def _find(self, target: Target, options: Options, anchor: Any = None) -> tuple[list[Any], str]:
+        """Return the products for an answer, and the name of the encoder that compared them."""
+        products, limit, exclude = self._filtered(), options["limit"], options["exclude"]
         found: list[Any] = []
         if anchor is None or is_servable(anchor.similar_products_pictures):
             similar = similar_to(products, target)
             if comparison := comparison_of(similar.query):
                 similar = similar.annotate(_compared_by=comparison.encoder)
-            rules = {name: options[name] for name in ("min_similarity", "exclude", "diversity")}
-            found = ranked(similar, options["limit"], **rules)
-        encoder = found[0]._compared_by if found else get_encoder().name
+            rules = RankingOptions(
+                min_similarity=options["min_similarity"], exclude=exclude, diversity=options["diversity"]
+            )
+            found = ranked(similar, limit, **rules)
+        encoders = [row.__dict__.pop("_compared_by") for row in found]
         for row in found:
-            row.__dict__.pop("_compared_by", None)
             row.is_fallback = False
-        missing = options["limit"] - len(found)
-        if missing:
-            shown = {row.pk for row in found} | set(options["exclude"]) | ({anchor.pk} if anchor is not None else set())
-            offered = without_hidden(products.exclude(pk__in=shown), [] if anchor is None else [anchor.pk])
-            found += fall_back(offered, self.request, anchor, missing)
-        return found, encoder
+        if len(found) < limit:
+            own = [] if anchor is None else [anchor.pk]
+            offered = without_hidden(products.exclude(pk__in={*(row.pk for row in found), *exclude, *own}), own)
+            found += fall_back(offered, self.request, anchor, limit - len(found))
+        return found, encoders[0] if encoders else get_encoder().name
 
-    def _answer(self, found: list[Any], encoder: str, **around: Any) -> Response:
-        several = get_placement(found[0].__class__).several if found else False
+    def _answer(self, found: list[Any], encoder: str, **around: str) -> Response:
+        several = bool(found) and get_placement(found[0].__class__).several
         context = self.get_serializer_context()
         shown = without_vectors(self.get_product_serializer(found)).data
         results = [
@@ -156,19 +169,15 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
             }
             for rank, (row, product) in enumerate(zip(found, shown, strict=True), 1)
         ]
-        answer = {
-            "request_id": uuid.uuid4().hex,
-            "encoder": encoder,
-            "count": len(results),
-            "fallback": any(row.is_fallback for row in found),
-            **around,
-            "results": results,
-        }
-        logger.debug("%s: %s gave %d products.", answer["request_id"], self.action, len(results))
-        return Response(answer)
+        request_id = uuid.uuid4().hex
+        logger.debug("%s: %s returned %d products.", request_id, self.action, len(results))
+        is_fallback = any(row.is_fallback for row in found)
+        head = {"request_id": request_id, "encoder": encoder, "count": len(results), "fallback": is_fallback}
+        return Response({**head, **around, "results": results})
 
 
 def _state(anchor: Any) -> str:
+    """Return the state of a product of ``_anchor``."""
     return state_of(anchor.similar_products_pictures, get_encoder().name)
 
 
@@ -179,26 +188,19 @@ def _without_parameters(request: Request) -> Request:
     return plain
 
 
-def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: int) -> list[Any]:
+def fall_back(products: "QuerySet[Any]", request: Request, anchor: Any, missing: int) -> list[Any]:
     """Return up to ``missing`` of ``products`` as the function named as ``FALLBACK`` chooses and orders them.
 
     Whatever it returns, only what is in ``products`` is shown: they are visible, filtered and not shown yet.
     """
-    model = products.model
-    path = get_settings().product(model).fallback
+    path = get_settings().product(products.model).fallback
     if not path:
         return []
     offered: Iterable[Any] = import_string(path)(products, request._request, anchor)
-    if isinstance(offered, QuerySet) and _can_be_filtered(offered, model):
+    if isinstance(offered, QuerySet) and _can_be_filtered(offered, products.model):
         rows = list(_with_picture(offered.filter(pk__in=products.order_by().values("pk")))[:missing])
     else:
-        if isinstance(offered, QuerySet) and not offered.query.is_sliced:
-            offered = offered[:MAX_OFFERED]
-        keys = [
-            each.pk if isinstance(each, models.Model) else each
-            for each in islice(offered, MAX_OFFERED)
-            if not isinstance(each, models.Model) or each._meta.concrete_model is model._meta.concrete_model
-        ]
+        keys = _keys_of(offered, products.model)
         by_key = _with_picture(products.filter(pk__in=keys)).in_bulk() if keys else {}
         rows = [by_key[key] for key in keys if key in by_key]
     rows = list({row.pk: row for row in rows}.values())[:missing]
@@ -207,13 +209,28 @@ def fall_back(products: QuerySet[Any], request: Request, anchor: Any, missing: i
     return rows
 
 
-def _can_be_filtered(queryset: QuerySet[Any], model: type[models.Model]) -> bool:
-    is_open = not (queryset.query.is_sliced or queryset.query.combinator)
-    gives_rows = queryset._fields is None  # type: ignore[attr-defined]
-    return is_open and gives_rows and queryset.model._meta.concrete_model is model._meta.concrete_model
+def _can_be_filtered(offered: "QuerySet[Any]", model: type[models.Model]) -> bool:
+    is_open = not (offered.query.is_sliced or offered.query.combinator)
+    gives_rows = offered._fields is None  # type: ignore[attr-defined]
+    return is_open and gives_rows and _is_same_model(offered.model, model)
 
 
-def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:
+def _is_same_model(one: type[models.Model], other: type[models.Model]) -> bool:
+    return one._meta.concrete_model is other._meta.concrete_model
+
+
+def _keys_of(offered: Iterable[Any], model: type[models.Model]) -> list[Any]:
+    """Return the keys among the first ``MAX_OFFERED`` of what a fallback returned: instances of ``model``, or keys."""
+    if isinstance(offered, QuerySet) and not offered.query.is_sliced:
+        offered = offered[:MAX_OFFERED]
+    return [
+        each.pk if isinstance(each, models.Model) else each
+        for each in islice(offered, MAX_OFFERED)
+        if not isinstance(each, models.Model) or _is_same_model(each.__class__, model)
+    ]
+
+
+def _with_picture(products: "QuerySet[Any]") -> "QuerySet[Any]":
     """Annotate the first of several pictures, as ``picture_of`` reads it; it would be a query for each product."""
     placement = get_placement(products.model)
     if not placement.several:
@@ -225,8 +242,8 @@ def _with_picture(products: QuerySet[Any]) -> QuerySet[Any]:
 class SimilarProductsMixin(_SimilarityMixin):
     """Adds ``GET {pk}/similar/`` to a ViewSet of products.
 
-    Its queryset, serializer, permissions, throttles and filter backends are used, its lookup field as well. What
-    ``SIMILAR_PRODUCTS["PRODUCTS"]`` names as ``VISIBLE`` applies besides.
+    It uses the ViewSet's queryset, serializer, permissions, throttles, filter backends and lookup field. What
+    ``SIMILAR_PRODUCTS["PRODUCTS"]`` names as ``VISIBLE`` applies as well.
     """
 
     similarity_throttles: ClassVar = {"similar": SimilarProductsThrottle}
@@ -246,7 +263,7 @@ class VisualSearchMixin(_SimilarityMixin):
     similarity_throttles: ClassVar = {"search": VisualSearchThrottle}
 
     def get_serializer(self, *args: Any, **kwargs: Any) -> Any:
-        # The form of the browsable API is the photo's, not a product's.
+        # The form of the browsable API is for a photo, not for a product.
         if getattr(self, "action", None) == "search" and not args and "instance" not in kwargs:
             return VisualSearchSerializer(**kwargs)
         return super().get_serializer(*args, **kwargs)
@@ -261,7 +278,8 @@ class VisualSearchMixin(_SimilarityMixin):
     )
     def search(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return the products that look like a photo or a region of it. The photo is not stored."""
-        refuse_chunked(request._request)
+        if request.headers.get("transfer-encoding"):  # without a length Django takes it for no body at all
+            length_of(request._request)
         options = self._options()
         serializer = VisualSearchSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -270,13 +288,15 @@ class VisualSearchMixin(_SimilarityMixin):
             key, vector = wanted["key"], recall(wanted["key"])
         else:
             photo = wanted["image"] if "image" in wanted else fetch_photo(wanted["image_url"])
-            vector = embed_photo(photo, *([wanted["region"]] if "region" in wanted else []))
+            vector = embed_photo(photo, wanted.get("region", WHOLE))
             key = remember(vector)
         found, encoder = self._find(vector, options)
         return self._answer(found, encoder, key=key)
 
 
-class _JSONWhateverIsAsked(BaseContentNegotiation):
+class _NoNegotiation(BaseContentNegotiation):
+    """Takes the first renderer whatever the request accepts: the fragment is HTML, its errors are JSON."""
+
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return None
 
@@ -292,7 +312,7 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
 
-    def get_queryset(self) -> QuerySet[Any]:
+    def get_queryset(self) -> "QuerySet[Any]":
         products: QuerySet[Any] = get_api_model()._default_manager.all()
         return products
 
@@ -326,11 +346,11 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
         url_path="similar/fragment",
         url_name="fragment",
         renderer_classes=[JSONRenderer],
-        content_negotiation_class=_JSONWhateverIsAsked,
+        content_negotiation_class=_NoNegotiation,
         schema=FragmentSchema,
     )
     def fragment(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        """Return the similar products as HTML by the template of the tag, to be put into a page that is there."""
+        """Return the similar products as HTML of the tag's template, to be inserted into a page."""
         options = self._options()
         anchor = self._anchor()
         found, _ = self._find(anchor, options, anchor)
@@ -356,9 +376,8 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
         """Return how many pictures are ready, pending and failed, and when one was last embedded; for staff."""
         model = get_api_model()
         holder = get_placement(model).holder
-        counts = count_states(holder, model._default_manager.all().db)
-        around = {"model": model._meta.label, "encoder": get_encoder().name, "last_embedded": last_embedded(holder)}
-        return Response({**around, **counts})
+        head = {"model": model._meta.label, "encoder": get_encoder().name, "last_embedded": last_embedded(holder)}
+        return Response({**head, **count_states(holder, model._default_manager.all().db)})
 
 
 def get_api_model() -> type[models.Model]:

@@ -9,11 +9,11 @@ from django.db import DatabaseError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from similar_products.admin import uploads
 from similar_products.admin.showing import change_url as linked
 from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
 from similar_products.encoders.photo import _slots
+from similar_products.pictures import uploads
 from similar_products.search.bands import Bands, write_bands
 from tests.admin.pages import (
     EVERY_PLACEMENT,
@@ -305,12 +305,12 @@ def test_photo__what_the_gate_refuses_is_one_sentence(admin_client, embedded, ph
 def test_photo__none_and_two_are_refused(admin_client, embedded):
     assert "Choose a photo first." in text(admin_client.post(photo_url(embedded[0]), {}))
     two = {"photo": [picture_file("red", "lime"), picture_file("red", "blue")]}
-    assert "Choose a photo first." in text(admin_client.post(photo_url(embedded[0]), two))
+    assert "Send one file only." in text(admin_client.post(photo_url(embedded[0]), two))
 
 
 def test_photo__too_large_is_refused_before_it_is_read(admin_client, embedded, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_FORM_BYTES", 1_000)
-    monkeypatch.setattr(uploads, "keep_in_memory", None)  # it is not come to
+    monkeypatch.setattr(uploads, "PhotoInMemory", None)  # it is not come to
     response = send(admin_client, embedded[0], picture_file("red", "lime", "blue", name="x" * 1_000))
     assert response.status_code == 400
     assert "The photo has more than 10 MB; choose a smaller one." in text(response)
@@ -323,7 +323,7 @@ def test_photo__file_over_the_limit_in_a_form_under_it(admin_client, embedded, m
 
 def test_photo__without_a_length_is_refused(admin_client, embedded):
     response = send(admin_client, embedded[0], picture_file("red", "lime"), CONTENT_LENGTH="")
-    assert "The photo was sent without its length." in text(response)
+    assert "The request has a body without Content-Length; send its length." in text(response)
 
 
 def test_photo__form_that_cannot_be_read_is_refused(admin_client, embedded):
@@ -334,7 +334,7 @@ def test_photo__form_that_cannot_be_read_is_refused(admin_client, embedded):
 def test_photo__is_kept_in_memory(admin_client, embedded, monkeypatch, settings):
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
     seen = []
-    monkeypatch.setattr(uploads, "photo_of", lambda request: seen.append(request.FILES["photo"]) or b"")
+    monkeypatch.setattr(uploads, "read_photo", lambda request: seen.append(request.FILES["photo"]) or b"")
     send(admin_client, embedded[0], picture_file("red", "lime"))
     assert [type(photo).__name__ for photo in seen] == ["InMemoryUploadedFile"]
 

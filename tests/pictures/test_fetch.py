@@ -287,7 +287,7 @@ def test_resolver__that_never_answers_is_left_alone_in_time(connections, resolve
     resolver[HOST] = lambda: over.wait(30) and [PUBLIC]
     refuse(f"http://{HOST}/a.jpg", replace(_STRICT, total_seconds=SOON))
     assert not over.is_set()
-    assert reason() == f"the lookup of {HOST} takes too long"
+    assert reason() == f"the look-up of {HOST} takes too long"
     over.set()
     assert connections == []
 
@@ -307,7 +307,7 @@ def test_resolver__is_asked_by_so_many_at_once_and_no_more(resolver, reason, mon
     first.start()
     assert asked.wait(30)
     refuse(f"http://{HOST}/a.jpg", _STRICT)
-    assert reason() == "32 lookups of names have not ended yet"
+    assert reason() == "32 look-ups of names have not ended yet"
     over.set()
     first.join()
     assert answered.qsize() == 1
