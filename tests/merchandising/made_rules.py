@@ -1,6 +1,6 @@
 """Rules of merchandising for the tests, and the products that they are about."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.contenttypes.models import ContentType
 
@@ -9,6 +9,7 @@ from similar_products.search.placement import root_of
 from tests.catalogues import ENCODER, Catalogue, Item, Picture, along, at_angle
 from tests.models import Lamp
 
+DAY = timedelta(days=1)
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 

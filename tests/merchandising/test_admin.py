@@ -7,51 +7,18 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.files.storage import FileSystemStorage
-from django.urls import path
 from django.utils import translation
 
-from shop_demo.urls import urlpatterns as shop_urls
 from similar_products.merchandising.admin import PinsAndHidesInline, RuleAdmin
 from similar_products.merchandising.models import Rule
 from similar_products.search.bands import WORDS, Bands, write_bands
 from similar_products.search.ranking import ranked
 from tests.catalogues import CATALOGUES, ENCODER
+from tests.merchandising.admin_pages import PREFIX, ProductAdmin, change_page, errors, form, site
 from tests.merchandising.made_rules import NEW_YEAR, fill, hide, numbers, of_lamps, pin
 from tests.models import CheapShirt, Lamp, PrintedShirt, Rug, Shelf, Shirt, Vase
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes")]
-
-
-class ProductAdmin(admin.ModelAdmin):
-    fields = ("name",)
-    search_fields = ("name",)
-    inlines = (PinsAndHidesInline,)
-
-
-class LampAdmin(ProductAdmin):
-    fields = ("code",)
-    search_fields = ("code",)
-
-
-site = admin.AdminSite()
-site.register(Rule, RuleAdmin)
-site.register([CheapShirt, Vase, Rug, PrintedShirt], ProductAdmin)
-site.register(Lamp, LampAdmin)
-site.register(Shelf)
-# The shop's own page for what is not found leads to its other pages.
-urlpatterns = [path("admin/", site.urls), *(each for each in shop_urls if str(each.pattern) != "admin/")]
-
-PREFIX = "similar_products_merchandising-rule-content_type-product_key"
-
-
-@pytest.fixture(autouse=True)
-def _urls(settings):
-    settings.ROOT_URLCONF = __name__
-
-
-@pytest.fixture
-def vases() -> list[Vase]:
-    return [item.row for item in fill(CATALOGUES["companion"], 6)]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_indexes", "rules_urls")]
 
 
 @pytest.fixture
@@ -66,30 +33,6 @@ def may(client, django_user_model):
         return client
 
     return login
-
-
-def change_page(product, tail: str = "change/") -> str:
-    return f"/admin/tests/{product._meta.model_name}/{admin.utils.quote(product.pk)}/{tail}"
-
-
-def form(*rows: dict, before: int = 0, **values) -> dict:
-    """Return what the browser sends for these rules of a product."""
-    data = {f"{PREFIX}-TOTAL_FORMS": len(rows), f"{PREFIX}-INITIAL_FORMS": before, "name": "item 00", **values}
-    for number, row in enumerate(rows):
-        empty = {"action": "pin", "other_key": "", "place": ""}
-        times = {f"{name}_{part}": "" for name in ("start", "end") for part in (0, 1)}
-        for name, value in {**empty, **times, **row}.items():
-            data[f"{PREFIX}-{number}-{name}"] = value
-    return data
-
-
-def errors(answer) -> list[str]:
-    assert answer.status_code == 200
-    found = re.findall(r'<ul class="errorlist[^"]*"[^>]*>(.*?)</ul>', answer.content.decode(), re.DOTALL)
-    return re.findall("<li>(.*?)</li>", "".join(found), re.DOTALL)
-
-
-# On the page of a product.
 
 
 def test_inline__a_pin_is_saved_and_shown_first(admin_client, vases):
@@ -127,84 +70,10 @@ def test_inline__on_the_page_for_a_new_product(admin_client, vases):
     assert [(rule.product, rule.action) for rule in Rule.objects.order_by("pk")] == [(new, "pin"), (new, "everywhere")]
 
 
-@pytest.mark.parametrize(
-    ("rows", "sentences"),
-    [
-        ([{"other_key": 1}], ["Give the place of the pinned product, 1 for the first."]),
-        ([{"place": 1}], ["Choose the product to pin."]),
-        ([{"other_key": 0, "place": 1}], ["A product does not stand in its own list; choose another product."]),
-        ([{"other_key": 1, "place": 0}], ["Ensure this value is greater than or equal to 1."]),
-        ([{"other_key": "4x", "place": 1}], ["There is no product with the key 4x; choose one from the list."]),
-        ([{"other_key": "-9", "place": 1}], ["There is no product with the key -9; choose one from the list."]),
-        ([{"action": "hide"}], ["Choose the product not to show together with this one."]),
-        (
-            [{"action": "everywhere", "other_key": 1}],
-            ["This product itself is hidden everywhere: leave the other product empty."],
-        ),
-        (
-            [{"other_key": 1, "place": 1, "start_0": "2026-01-02", "start_1": "0:0", "end_0": "2026-01-01"}],
-            ["The end is not after the start; choose a later end."],
-        ),
-        (
-            [{"other_key": 1, "place": 1}, {"other_key": 2, "place": 1}],
-            ["Place 1 is given to item 01 and item 02 at the same time: choose another place or time for one of them."],
-        ),
-        (
-            [{"other_key": 1, "place": 1}, {"other_key": 1, "place": 2}],
-            ["item 01 is pinned twice at the same time: delete one of its pins, or change its time."],
-        ),
-    ],
-)
-def test_inline__what_is_wrong_is_said_in_one_sentence(admin_client, vases, rows, sentences):
-    given = [
-        {
-            **row,
-            **({"other_key": vases[row["other_key"]].pk} if isinstance(row.get("other_key"), int) else {}),
-            **({"end_1": "0:0"} if "end_0" in row else {}),
-        }
-        for row in rows
-    ]
-    assert errors(admin_client.post(change_page(vases[0]), form(*given))) == sentences
-    assert not Rule.objects.exists()
-
-
-def test_inline__one_place_at_two_times_is_fine(admin_client, vases):
-    rows = [
-        {"other_key": vases[1].pk, "place": 1, "end_0": "2026-01-01", "end_1": "0:0"},
-        {"other_key": vases[2].pk, "place": 1, "start_0": "2026-01-01", "start_1": "0:0"},
-    ]
-    assert admin_client.post(change_page(vases[0]), form(*rows)).status_code == 302
-    similar = Vase.objects.similar_to(vases[0])
-    assert numbers(ranked(similar, 1, at=NEW_YEAR - timedelta(seconds=1))) == [-1]
-    assert numbers(ranked(similar, 1, at=NEW_YEAR)) == [-2]
-
-
-def test_inline__two_pins_change_places(admin_client, vases):
-    rules = [pin(vases[0], vases[1], 1), pin(vases[0], vases[2], 2)]
-    rows = [{"id": rule.pk, "other_key": rule.other_key, "place": 3 - rule.place} for rule in rules]
-    assert admin_client.post(change_page(vases[0]), form(*rows, before=2)).status_code == 302
-    assert numbers(ranked(Vase.objects.similar_to(vases[0]), 2)) == [-2, -1]
-
-
-def test_inline__a_deleted_pin_gives_its_place_away(admin_client, vases):
-    old = pin(vases[0], vases[1], 1)
-    rows = [
-        {"id": old.pk, "other_key": old.other_key, "place": 1, "DELETE": "on"},
-        {"other_key": vases[2].pk, "place": 1},
-    ]
-    assert admin_client.post(change_page(vases[0]), form(*rows, before=1)).status_code == 302
-    assert [rule.other for rule in Rule.objects.all()] == [vases[2]]
-
-
 def test_inline__a_product_that_is_gone_is_shown_by_its_key(admin_client, vases):
     gone = pin(vases[0], Vase(pk=vases[5].pk + 1), 1)
     page = admin_client.get(change_page(vases[0])).content.decode()
     assert re.search(rf"selected>\s*{gone.other_key}\s*</option>", page)
-
-
-def test_inline__a_choice_that_cannot_be_kept_stays_on_the_page(admin_client, vases):
-    answer = admin_client.post(change_page(vases[0]), form({"other_key": vases[4].pk}))
-    assert re.search(r"selected>\s*item 04\s*</option>", answer.content.decode())
 
 
 def test_inline__of_a_child_and_of_a_proxy_are_the_parents(admin_client):
@@ -251,9 +120,6 @@ def test_pages__cost_the_same_however_many_rules_there_are(admin_client, vases, 
     many = queries()
     assert len(many) == len(few)
     assert not any('"embedding",' in sql.partition(" FROM ")[0] for sql in many)
-
-
-# Who may.
 
 
 def test_permissions__without_any_there_is_nothing(may, vases):
@@ -304,29 +170,6 @@ def test_permissions__preview_asks_for_the_very_product(admin_client, vases, mon
     stem = "/admin/similar_products_merchandising/rule/preview/tests/vase"
     assert admin_client.get(f"{stem}/{vases[0].pk}/").status_code == 403
     assert admin_client.get(f"{stem}/{vases[1].pk}/").status_code == 200
-
-
-# The select.
-
-
-def test_products__are_those_that_their_own_admin_finds(admin_client, vases):
-    answer = admin_client.get("/admin/similar_products_merchandising/rule/products/tests/vase/?term=04")
-    assert answer.json() == {"results": [{"id": str(vases[4].pk), "text": "item 04"}], "pagination": {"more": False}}
-
-
-def test_products__without_an_order_of_their_own(admin_client):
-    for number in range(30):
-        Rug.objects.create(name=f"rug {number}")
-    answer = admin_client.get("/admin/similar_products_merchandising/rule/products/tests/rug/?page=2").json()
-    assert [each["text"] for each in answer["results"]] == [f"rug {number}" for number in range(20, 30)]
-
-
-@pytest.mark.parametrize("model", ["tests/order", "tests/shelf", "none/such"])
-def test_products__of_another_model_are_not_found(admin_client, model):
-    assert admin_client.get(f"/admin/similar_products_merchandising/rule/products/{model}/").status_code == 404
-
-
-# The preview.
 
 
 def preview(client, product, tail: str = "") -> list[list[str]]:
@@ -450,9 +293,6 @@ def test_preview__of_no_product_is_404(admin_client, key):
     assert admin_client.get(address).status_code == 404
 
 
-# The list of all rules.
-
-
 def test_list__names_the_products_of_every_model(admin_client, vases):
     shirts = [Shirt.objects.create(name=name) for name in ("red", "blue")]
     pin(vases[0], vases[4], 1)
@@ -502,9 +342,6 @@ def test_list__rule_of_a_model_that_has_no_admin(admin_client):
     page = admin_client.get(f"/admin/similar_products_merchandising/rule/{rule.pk}/change/").content.decode()
     assert "red" in page
     assert f'value="{chairs[1].pk}"' in page
-
-
-# Checks.
 
 
 def inline_errors(a_site, product_admin) -> list[str]:

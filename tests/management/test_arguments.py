@@ -1,57 +1,20 @@
-"""What export_similar, find_duplicates and cluster_products say to bad input: one sentence, exit code 2, no file."""
+"""What a user gives that cannot be used: one sentence, exit code 2, nothing written."""
 
 import io
 import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command, load_command_class
-from django.db import connection, connections
-from django.db.models import QuerySet
+from django.core.management import CommandError, call_command
 
-from tests.catalogues import ENCODER, at_angle
+from tests.catalogues import ENCODER
+from tests.management.catalogue_runs import COMMANDS, SIMILARITY, assert_refused
 from tests.models import Shirt
 
 pytestmark = pytest.mark.django_db
 
-COMMANDS = ("export_similar", "find_duplicates", "cluster_products")
+
 WRITING = ("export_similar", "cluster_products")
-SIMILARITY = {"find_duplicates": ("--similarity", "0.9")}  # the tests' encoder has no bands
-
-
-@pytest.fixture
-def shirts() -> None:
-    QuerySet(Shirt).bulk_create(
-        Shirt(name=str(n), image="s.png", embedding=at_angle(n / 10), embedding_source=f"{ENCODER}|s.png")
-        for n in range(4)
-    )
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Return a function that runs a command as manage.py does, and gives its exit code and both streams."""
-    monkeypatch.setattr(connections, "close_all", lambda: None)  # which manage.py does at the end; ours is the test's
-    monkeypatch.chdir(tmp_path)
-
-    def run(command: str, *given: str) -> tuple[int, str, str]:
-        try:
-            load_command_class("similar_products", command).run_from_argv(["manage.py", command, *given])
-            code = 0
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def assert_refused(done: tuple[int, str, str], sentence: str, tmp_path) -> None:
-    code, out, err = done
-    assert (code, out) == (2, "")
-    last = err.strip().splitlines()[-1]
-    assert sentence in last
-    assert last.endswith(".") or ": error: " in last
-    assert "Traceback" not in err
-    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -156,57 +119,6 @@ def test_output__full_disk_behind_standard_output(shirts):
     assert caught.value.returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("command", "given", "package", "sentence"),
-    [
-        ("export_similar", ["--output", "s.parquet"], "pyarrow", "django-similar-products[parquet]"),
-        ("cluster_products", [], "sklearn", "django-similar-products[catalogue]"),
-    ],
-)
-def test_package__that_is_missing_is_named(shirts, run, tmp_path, monkeypatch, command, given, package, sentence):
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)  # as Python itself marks what cannot be imported
-    assert_refused(run(command, "tests.Shirt", *given), f"pip install '{sentence}'.", tmp_path)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_settings__that_are_wrong_are_said(shirts, run, tmp_path, settings, command):
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "NOTHING": 1}
-    assert_refused(run(command, "tests.Shirt"), "SIMILAR_PRODUCTS has the unknown key 'NOTHING'; known are ", tmp_path)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize(
-    ("path", "sentence"),
-    [
-        ("tests.nowhere.visible", "VISIBLE of tests.Shirt cannot be asked: No module named 'tests.nowhere'."),
-        ("builtins.bool", "VISIBLE of tests.Shirt cannot be asked: bool expected at most 1 argument, got 2."),
-    ],
-)
-def test_settings__visible_that_cannot_be_asked(shirts, run, tmp_path, settings, command, path, sentence):
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "PRODUCTS": {"tests.Shirt": {"VISIBLE": path}}}
-    assert_refused(run(command, "tests.Shirt", *SIMILARITY.get(command, ())), sentence, tmp_path)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_folder_for_the_vectors__that_cannot_be_written(shirts, run, tmp_path, monkeypatch, command):
-    def full(**given):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("similar_products.catalogue.neighbours.tempfile.TemporaryFile", full)
-    sentence = "A file cannot be read or written: [Errno 28] No space left on device."
-    assert_refused(run(command, "tests.Shirt", *SIMILARITY.get(command, ())), sentence, tmp_path)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_database__that_lacks_what_is_asked(shirts, run, tmp_path, command):
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE tests_shirt RENAME COLUMN embedding TO gone")
-    sentence = "The database cannot answer that: column tests_shirt.embedding does not exist"
-    assert_refused(run(command, "tests.Shirt", *SIMILARITY.get(command, ())), sentence, tmp_path)
-
-
 def test_table__names_move_nothing_about(shirts):
     Shirt.objects.filter(name="1").update(name="a\nb\x1b[2Kc\u202e  d")
     out = io.StringIO()
@@ -214,13 +126,3 @@ def test_table__names_move_nothing_about(shirts):
     lines = out.getvalue().splitlines()
     assert len(lines) == 3 + 4
     assert sorted(line.split("s.png  ")[1].strip() for line in lines[3:]) == ["0", "2", "3", "a b[2Kc d"]
-
-
-def test_help__says_who_is_seen_and_the_exit_codes():
-    for command in COMMANDS:
-        parser = load_command_class("similar_products", command).create_parser("manage.py", command)
-        text = io.StringIO()
-        parser.print_help(text)
-        said = " ".join(text.getvalue().split())
-        assert "an anonymous visitor may see" in said
-        assert "2 when the command could not run" in said
