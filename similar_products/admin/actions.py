@@ -111,7 +111,7 @@ def embed_products(products: QuerySet[Any], *, retry_failed: bool = False) -> Ou
             break
         except Exception:
             logger.exception("%s of %s was not embedded; it stays pending.", label, pk)
-            outcome.problem = gettext("Then it failed, and the rest stays pending; the log says why.")
+            outcome.problem = gettext("An error stopped it, and the rest stays pending; the log says why.")
             break
         outcome.queued += embed_on_save != "inline"
     counts = count_pictures(pictures)

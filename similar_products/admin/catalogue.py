@@ -39,10 +39,10 @@ from .showing import Card, find_encoder, make_card
 logger = logging.getLogger(__name__)
 
 BLOCK = 50
-"""Products that one page compares with all others: among 100,000 and with both cores taken by others, 3 seconds."""
+"""Number of products that one page compares with all others: among 100,000, on two busy cores, in 3 seconds."""
 NEIGHBOURS = 10
 MIN_NEIGHBOURS = 5
-"""Of fewer neighbours no majority is made."""
+"""Minimum number of neighbours for a majority."""
 SECONDS = 10
 """PostgreSQL ends a statement of this page that takes longer: without its index a block scans the table 50 times."""
 LOOKS = ("duplicates", "categories")

@@ -110,7 +110,7 @@ def render_states(pictures: list[dict[str, Any]], *, with_reasons: bool = False)
     return render_to_string("admin/similar_products/state.html", context)
 
 
-def as_visitor(request: HttpRequest) -> HttpRequest:
+def copy_for_visitor(request: HttpRequest) -> HttpRequest:
     """Return ``request`` as it would be from somebody who is not logged in: the shop is shown as customers see it."""
     visitor = copy.copy(request)
     visitor.user = AnonymousUser()
@@ -118,7 +118,7 @@ def as_visitor(request: HttpRequest) -> HttpRequest:
 
 
 @contextmanager
-def noted(similar: Similar, using: str) -> Iterator[None]:
+def report_problems(similar: Similar, using: str) -> Iterator[None]:
     """Turn whatever goes wrong into the ``problem`` of ``similar``: the page it stands on must not break."""
     try:
         with transaction.atomic(using=using):  # after an error of the database the page's own queries go on
@@ -128,14 +128,14 @@ def noted(similar: Similar, using: str) -> Iterator[None]:
     except Exception:
         logger.exception("Similar products could not be found for the admin.")
         similar.cards = []
-        similar.problem = gettext("Similar products cannot be found at present; the log says why.")
+        similar.problem = gettext("Similar products cannot be found at the moment; the log says why.")
 
 
 def shown_by_the_shop(model_admin: Any, product: models.Model, request: HttpRequest, limit: int) -> Similar:
     """Return the products that the shop shows beside ``product``, by the same rules, and why there are none."""
     shown = Similar()
-    with noted(shown, product._state.db or "default"):
-        visitor = as_visitor(request)
+    with report_problems(shown, product._state.db or "default"):
+        visitor = copy_for_visitor(request)
         pictures = getattr(product, PICTURES)
         visible = visible_products(product.__class__, visitor, like=product)
         is_hidden = not visible.filter(pk=product.pk).exists()
@@ -162,9 +162,9 @@ def try_photo(
 ) -> TriedPhoto:
     """Return what customers would find by ``photo``, and where among it ``product`` is."""
     tried = TriedPhoto()
-    with noted(tried, product._state.db or "default"):
+    with report_problems(tried, product._state.db or "default"):
         vector = embed_photo(photo)
-        visible = visible_products(product.__class__, as_visitor(request), like=product)
+        visible = visible_products(product.__class__, copy_for_visitor(request), like=product)
         offered = without_hidden(visible)
         tried.cards = _rank(model_admin, request, similar_to(visible, vector), limit)
         everything = product.__class__._base_manager.using(visible.db)

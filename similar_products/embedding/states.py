@@ -39,7 +39,7 @@ REASONS: dict[str, str | Promise] = {
     "too_large_bytes": gettext_lazy("The picture file is too large."),
     "too_many_pixels": gettext_lazy("The picture has too many pixels."),
     "truncated": gettext_lazy("The picture file ends too early: upload it again."),
-    "unsupported_format": gettext_lazy("The file is no picture of a kind that is read."),
+    "unsupported_format": gettext_lazy("The file is not a picture in a supported format."),
 }
 """Why a picture failed, by the code in ``embedding_error``, for people."""
 

@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy
 
-from ..admin.showing import Similar, as_visitor, noted, url_of
+from ..admin.showing import Similar, copy_for_visitor, report_problems, url_of
 from ..query import ranked
 from ..search.bands import WORDS
 from ..search.placement import get_placement, picture_of, root_of
@@ -247,8 +247,8 @@ def _preview(product: models.Model, request: HttpRequest, at: datetime | None) -
     except TypeError as error:
         return {"problem": str(error)}
     shown = Similar()
-    with noted(shown, product._state.db or "default"):
-        similar = visible_and_similar(product, as_visitor(request))
+    with report_problems(shown, product._state.db or "default"):
+        similar = visible_and_similar(product, copy_for_visitor(request))
         with_rules = ranked(similar, PREVIEW_LENGTH, at=at)
         without = ranked(similar, PREVIEW_LENGTH, merchandising=False)
         for row in (*with_rules, *without):

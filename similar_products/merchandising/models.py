@@ -72,8 +72,8 @@ class Rule(models.Model):
     place = models.PositiveSmallIntegerField(
         _("place"), null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("1 is the first.")
     )
-    start = models.DateTimeField(_("start"), null=True, blank=True, help_text=_("In force at once where empty."))
-    end = models.DateTimeField(_("end"), null=True, blank=True, help_text=_("In force for ever where empty."))
+    start = models.DateTimeField(_("start"), null=True, blank=True, help_text=_("Leave empty to start now."))
+    end = models.DateTimeField(_("end"), null=True, blank=True, help_text=_("Leave empty for no end."))
 
     objects = RuleQuerySet.as_manager()
 

@@ -138,7 +138,8 @@ def test_embed__queue_that_is_down_is_said(admin_client, change, colored, caplog
     change(EMBED_ON_SAVE="tests.admin.test_actions.enqueue_nothing")
     response = act(admin_client, EMBED, colored)
     assert said(response) == (
-        "0 pictures are ready, 0 failed, 3 are pending. Then it failed, and the rest stays pending; the log says why."
+        "0 pictures are ready, 0 failed, 3 are pending. An error stopped it, and the rest stays pending; the log says "
+        "why."
     )
     assert "the queue is down" in caplog.text
 

@@ -158,7 +158,7 @@ def test_change_page__fault_of_the_database_breaks_nothing(admin_client, monkeyp
 
     monkeypatch.setattr("similar_products.admin.showing.ranked", fail)
     response = admin_client.get(change_url(rows[0]))
-    assert "Similar products cannot be found at present; the log says why." in strip_of(response)
+    assert "Similar products cannot be found at the moment; the log says why." in strip_of(response)
     assert '<input type="text" name="name" value="item 00"' in response.content.decode()
     assert caplog.records[-1].exc_info[0] is not None
     assert issubclass(caplog.records[-1].exc_info[0], DatabaseError)

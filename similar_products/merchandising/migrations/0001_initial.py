@@ -22,8 +22,8 @@ class Migration(migrations.Migration):
                 ('action', models.CharField(choices=[('pin', "pin to a place in this product's list"), ('hide', 'never show together'), ('everywhere', 'hide this product everywhere')], default='pin', max_length=10, verbose_name='action')),
                 ('other_key', models.CharField(blank=True, max_length=255, verbose_name='other product')),
                 ('place', models.PositiveSmallIntegerField(blank=True, help_text='1 is the first.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='place')),
-                ('start', models.DateTimeField(blank=True, help_text='In force at once where empty.', null=True, verbose_name='start')),
-                ('end', models.DateTimeField(blank=True, help_text='In force for ever where empty.', null=True, verbose_name='end')),
+                ('start', models.DateTimeField(blank=True, help_text='Leave empty to start now.', null=True, verbose_name='start')),
+                ('end', models.DateTimeField(blank=True, help_text='Leave empty for no end.', null=True, verbose_name='end')),
                 ('content_type', models.ForeignKey(db_index=False, editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='contenttypes.contenttype', verbose_name='model')),
             ],
             options={
