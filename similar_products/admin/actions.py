@@ -21,9 +21,9 @@ from ..tasks import embed_after_commit, embed_or_enqueue
 logger = logging.getLogger(__name__)
 
 INLINE_SECONDS = 20.0
-"""So long an action embeds in the request, where there is no queue; servers end requests after 30 or 60 seconds."""
+"""Maximum time for embedding in a request, where there is no queue; servers end requests after 30 or 60 seconds."""
 MAX_QUEUED = 1_000
-"""So many pictures an action hands to the queue, which takes about a millisecond each."""
+"""Maximum number of pictures that an action hands to the queue, which takes about a millisecond each."""
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 PICTURES = "similar_products_pictures"
 """The annotation that ``states.pictures_of`` has in every queryset of our admins."""
 RANKED = 100
-"""Among so many nearest products a photo's own one is looked for; further away the rank says nothing any more."""
+"""Number of nearest products among which the rank of a photo's own product is determined."""
 
 
 @dataclass(slots=True)

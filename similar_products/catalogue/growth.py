@@ -26,7 +26,7 @@ from .neighbours import (
 )
 
 SMALLEST = 100
-LEAST_PRODUCTS = 20
+MIN_PRODUCTS = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ on white correlate at 0.98."""
 BORDER_TOLERANCE = 8
 BORDER_SHARE = 0.01
 """A line belongs to the border where but 1 % of its pixels are over 8 levels from the middle of the outermost line."""
-LEAST_INSIDE = 8
+MIN_INSIDE = 8
 ASPECT_TOLERANCE = 0.1
 WHOLE_AGREEMENT = (0.98, 12)
 INSIDE_AGREEMENT = (0.9, 24)
@@ -60,7 +60,7 @@ def _inside(pixels: Pixels) -> tuple[int, int, int, int]:
         first = int(np.argmax(differs > BORDER_SHARE))
         cut.append(first + 1 if first else 0)  # its last line is mixed with the picture's first
     top, bottom, left, right = cut[0], len(pixels) - cut[1], cut[2], len(pixels) - cut[3]
-    if bottom - top < LEAST_INSIDE or right - left < LEAST_INSIDE:
+    if bottom - top < MIN_INSIDE or right - left < MIN_INSIDE:
         return 0, len(pixels), 0, len(pixels)
     return top, bottom, left, right
 

@@ -14,7 +14,7 @@ FIRST_FILL_ROWS = 1_000
 """From here on building the index after the load (0.56 ms a row) beats feeding a live one (3 ms a row)."""
 BYTES_PER_INDEXED_DIMENSION = 2.66
 """Below 3.4 KB of maintenance_work_mem for each row of 1280 dimensions a build takes three times as long."""
-MOST_KILOBYTES = 1024 * 1024
+MAX_KILOBYTES = 1024 * 1024
 
 
 def get_index(holder: type[VisuallySimilarModel]) -> models.Index | None:
@@ -31,7 +31,7 @@ def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
     """Build the model's HNSW index anew beside the running shop, with memory enough to hold its graph."""
     connection = connections[using]
     rows = holder._base_manager.using(using).filter(embedding__isnull=False).count()
-    kilobytes = min(rows * BYTES_PER_INDEXED_DIMENSION * dimensions_of(holder) // 1024, MOST_KILOBYTES)
+    kilobytes = min(rows * BYTES_PER_INDEXED_DIMENSION * dimensions_of(holder) // 1024, MAX_KILOBYTES)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, %s)::text, false) "

@@ -1,4 +1,4 @@
-"""A photo that somebody sends becomes a vector in memory; it is kept nowhere."""
+"""A photo that anybody may have sent becomes a vector, in memory alone; the photo is not stored."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class Slots:
 
     @contextmanager
     def occupy(self, number: int) -> Iterator[None]:
-        """Occupy one of ``number`` slots. Raises ``TooManyPhotos`` where none is free: who waits keeps a thread."""
+        """Occupy one of ``number`` slots. Raises ``TooManyPhotos`` where none is free: waiting would keep a thread."""
         with self._lock:
             if self._taken >= number:
                 raise TooManyPhotos(gettext("Too many photos at once; try again in a moment."))

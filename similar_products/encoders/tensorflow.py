@@ -27,7 +27,7 @@ made 60: its intermediate results are hundreds of megabytes, which the system ma
 MAX_IMAGE_SIZE = 1_024
 """A batch of 32 takes 400 MB at this side, before the model has done anything."""
 LONGEST_REASON = 300
-"""So many characters of another library's message go into a sentence of ours: Keras puts whole models into some."""
+"""Maximum length of another library's message in a sentence of ours: Keras puts whole models into some."""
 
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
@@ -167,7 +167,7 @@ class TensorFlowEncoder(Encoder):
 
 def import_tensorflow(package: str, *, wanted_by: str) -> Any:
     """Return a package that runs on TensorFlow, imported; raise ``EncoderError`` with the remedy where it cannot be."""
-    # TensorFlow greets on standard error with lines nobody asked for; whoever wants them sets the variable.
+    # TensorFlow writes notices to standard error at its start; a value that is set already stays.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Pictures decoded ahead, in threads, of the one who waits for them."""
+"""Work done ahead in threads, such as decoding the next pictures while a batch is encoded."""
 
 import os
 from collections import deque

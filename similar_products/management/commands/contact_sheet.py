@@ -28,8 +28,8 @@ from ..base import (
     add_seed,
 )
 
-MOST_ROWS = 200
-"""On one sheet, of 1,000 pictures at the most, which is 57,000 pixels high then and takes 300 MB while it is drawn."""
+MAX_ROWS = 200
+"""Maximum number of rows on a sheet: 1,000 pictures, 57,000 pixels high, 300 MB of memory while it is drawn."""
 
 
 class Command(CatalogueCommand):
@@ -68,10 +68,10 @@ class Command(CatalogueCommand):
         path = writable_file(output, ".png")
         check_font(font)
         count = len(keys or ()) or random
-        if (rows := count * -(-(k + 1) // PER_ROW)) > MOST_ROWS:
+        if (rows := count * -(-(k + 1) // PER_ROW)) > MAX_ROWS:
             raise CatalogueError(
                 f"{count:,} products with {k:,} each are {rows:,} rows of {PER_ROW} pictures, and one sheet takes "
-                f"{MOST_ROWS}; take fewer products or a smaller -k."
+                f"{MAX_ROWS}; take fewer products or a smaller -k."
             )
         products = self.get_products()
         queries = _named(products, keys) if keys else _drawn(products, random, seed)

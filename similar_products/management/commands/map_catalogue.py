@@ -32,8 +32,8 @@ from ..base import (
 )
 
 LIMIT = 2_000
-MOST = 10_000
-"""Beyond it t-SNE takes many minutes, browsers tire of so many pictures, and nobody looks at each."""
+MAX_LIMIT = 10_000
+"""Beyond it t-SNE takes many minutes, and browsers become slow."""
 SMALL = 48
 LARGE, LARGE_PIXELS = 256, 130_000_000
 """Side of the larger pictures on the page, and what they may have together: 20 MB or so of file."""
@@ -81,7 +81,7 @@ class Command(CatalogueCommand):
             "--limit",
             type=positive,
             default=LIMIT,
-            help=f"Maximum number of products on the map, chosen at random ({LIMIT:,}; up to {MOST:,}).",
+            help=f"Maximum number of products on the map, chosen at random ({LIMIT:,}; up to {MAX_LIMIT:,}).",
         )
         add_seed(parser)
         parser.add_argument(
@@ -102,8 +102,8 @@ class Command(CatalogueCommand):
             raise CatalogueError("There is no file to write: name one with --html FILE.html or --png FILE.png.")
         page, picture = html and writable_file(html, ".html"), png and writable_file(png, ".png")
         check_font(font)
-        if not 2 <= limit <= MOST:
-            raise CatalogueError(f"--limit is {limit:,}; a map takes 2 to {MOST:,} products.")
+        if not 2 <= limit <= MAX_LIMIT:
+            raise CatalogueError(f"--limit is {limit:,}; a map takes 2 to {MAX_LIMIT:,} products.")
         products = self.get_products()
         keys = ready_keys(products, using=products.db)
         if by:

@@ -2,7 +2,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...catalogue.growth import LEAST_PRODUCTS, Growth, count_queries, default_sizes, draw_growth, measure_growth
+from ...catalogue.growth import MIN_PRODUCTS, Growth, count_queries, default_sizes, draw_growth, measure_growth
 from ...catalogue.labels import read_labels
 from ...catalogue.neighbours import CatalogueError
 from ...encoders import get_encoder
@@ -63,10 +63,10 @@ class Command(CatalogueCommand):
         catalogue = read_embedded(products)
         labels = read_labels(products, by, catalogue)
         count = len(labels.positions)
-        if count < LEAST_PRODUCTS:
+        if count < MIN_PRODUCTS:
             raise CatalogueError(
                 f"{label} has {count} products with a vector of the encoder {encoder} and a "
-                f"value in {by!r}; a curve needs {LEAST_PRODUCTS}."
+                f"value in {by!r}; a curve needs {MIN_PRODUCTS}."
             )
         steps = sorted(set(sizes)) if sizes else default_sizes(count)
         if len(steps) < 2 or steps[0] < 2 or steps[-1] > count:
