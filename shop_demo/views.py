@@ -12,7 +12,7 @@ from django.views import defaults
 from django.views.decorators.csrf import ensure_csrf_cookie
 
 from similar_products.conf import get_settings
-from similar_products.pictures.decoder import PUBLIC
+from similar_products.pictures.limits import PUBLIC
 
 from .models import Category, Product
 

@@ -4,20 +4,15 @@ from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
 from django.apps import apps
-from django.contrib.postgres.indexes import OpClass
 from django.db import models
-from django.db.backends.utils import names_digest
 from django.db.models.lookups import GreaterThan, LessThan
 from django.db.models.signals import class_prepared
 from django.dispatch import receiver
-from pgvector.django import HnswIndex, VectorField
+from pgvector.django import VectorField
 
 from .query import SimilarManager, reset_derived
-from .search.placement import DERIVED_FIELDS, half
-
-HNSW_M = 24
-HNSW_EF_CONSTRUCTION = 128
-"""recall@12 0.999 against 0.991 for pgvector's 16 and 64, at the same index size; twice the time to build."""
+from .search.hnsw import index_name, make_index, name_stem
+from .search.placement import DERIVED_FIELDS
 
 
 class VisuallySimilarModel(models.Model):
@@ -94,34 +89,17 @@ def add_index_and_constraint(sender: type[models.Model], **kwargs: Any) -> None:
     if field.model is not sender or not isinstance(field, VectorField) or field.dimensions is None:
         return  # a child's vectors stand in its parent's table; a wrong field is reported by a check
     if not any(index.name == index_name(sender) for index in meta.indexes):
-        meta.indexes = [
-            *meta.indexes,
-            HnswIndex(
-                OpClass(half("embedding", field.dimensions), name="halfvec_cosine_ops"),
-                name=index_name(sender),
-                m=HNSW_M,
-                ef_construction=HNSW_EF_CONSTRUCTION,
-            ),
-        ]
+        meta.indexes = [*meta.indexes, make_index(sender, field.dimensions)]
         meta.original_attrs["indexes"] = meta.indexes
     norm = models.Func(models.F("embedding"), function="vector_norm", output_field=models.FloatField())
     meta.constraints = [
         *meta.constraints,
         models.CheckConstraint(
-            condition=models.Q(GreaterThan(norm, 0.999)) & models.Q(LessThan(norm, 1.001)), name=f"{_stem(sender)}_norm"
+            condition=models.Q(GreaterThan(norm, 0.999)) & models.Q(LessThan(norm, 1.001)),
+            name=f"{name_stem(sender)}_norm",
         ),
     ]
     meta.original_attrs["constraints"] = meta.constraints
-
-
-def index_name(holder: type[models.Model]) -> str:
-    """Return the name of the HNSW index of ``holder``; an index of that name in its Meta replaces ours."""
-    return f"{_stem(holder)}_hnsw"
-
-
-def _stem(holder: type[models.Model]) -> str:
-    # At most 23 characters, and different for every model: names of indexes end at 31.
-    return f"{holder._meta.model_name:.14}_{names_digest(holder._meta.label_lower, length=8)}"
 
 
 def get_holders() -> list[type[VisuallySimilarModel]]:

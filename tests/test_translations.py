@@ -17,8 +17,8 @@ from django.test import Client
 from django.utils import translation
 
 import similar_products
-from similar_products.pictures.decoder import PUBLIC
 from similar_products.pictures.gate import SENTENCES, ImageRejected, load_pixels
+from similar_products.pictures.limits import PUBLIC
 from similar_products.search.bands import WORDS
 from tests.catalogues import add_shirt
 

@@ -26,12 +26,12 @@ from pgvector.django import CosineDistance
 
 from ..catalogue.labels import collect_values, field_at_end, read_texts
 from ..conf import get_settings
-from ..embedding.hnsw import has_index
+from ..embedding.index import has_index
 from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
 from ..encoders import Encoder
-from ..models import index_name
 from ..search.bands import get_bands
-from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement, half
+from ..search.hnsw import half, index_name
+from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement
 from ..search.scan import ScanSettings
 from .filters import PARAMETER, value_of
 from .showing import Card, find_encoder, make_card

@@ -22,10 +22,10 @@ from django.utils.translation import gettext
 
 from ..embedding.states import REASONS, STATE_NAMES, is_servable, state_of_picture
 from ..encoders import Encoder, EncoderError, get_encoder
-from ..encoders.photo import TooManyPhotos, embed_photo
 from ..pictures.gate import ImageRejected
 from ..query import ranked, similar_to
 from ..search.bands import WORDS
+from ..search.photo import TooManyPhotos, embed_photo
 from ..search.placement import first_picture, get_placement, picture_of
 from ..search.rules import without_hidden
 from ..visibility import visible_and_similar, visible_products

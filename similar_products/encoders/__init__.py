@@ -1,9 +1,8 @@
 """Encoders turn pixels into unit vectors. They know nothing of Django models."""
 
-from .base import Encoder, EncoderError, get_encoder
+from .base import Encoder, EncoderError, get_encoder, load_model
 from .histogram import ColorHistogramEncoder
 from .keras import KerasEncoder
-from .photo import load_model
 from .tfhub import TFHubEncoder
 
 __all__ = [

@@ -99,3 +99,9 @@ def _make(backend: str, options: dict[str, Any]) -> Encoder:
     if not isinstance(encoder, Encoder):
         raise ImproperlyConfigured(f"{backend} is not a subclass of similar_products.encoders.Encoder.")
     return encoder
+
+
+def load_model() -> None:
+    """Open the model now, so that the first search does not wait for it: for a server's hook after its fork."""
+    encoder = get_encoder()
+    encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))

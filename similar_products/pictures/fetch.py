@@ -30,7 +30,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy
 
 from ..conf import get_settings
-from .decoder import PUBLIC, ImageRejected
+from .decoder import ImageRejected
+from .limits import PUBLIC
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

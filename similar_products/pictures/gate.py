@@ -15,17 +15,8 @@ from django.utils.translation import gettext, gettext_lazy
 from numpy.typing import NDArray
 
 from ..conf import get_settings
-from .decoder import (
-    CATALOGUE,
-    MAX_SIDE,
-    PUBLIC,
-    WHOLE,
-    ImageRejected,
-    Limits,
-    Region,
-    decode,
-    too_many_pixels,
-)
+from .decoder import ImageRejected, decode, too_many_pixels
+from .limits import CATALOGUE, MAX_SIDE, PUBLIC, WHOLE, Limits, Region
 from .process import decode_isolated
 
 __all__ = [

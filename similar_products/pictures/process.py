@@ -19,7 +19,8 @@ from typing import IO, NamedTuple, cast
 
 import PIL
 
-from .decoder import CATALOGUE, PUBLIC, WHOLE, ImageRejected, Limits, Region, decode, register_formats
+from .decoder import ImageRejected, decode, register_formats
+from .limits import CATALOGUE, PUBLIC, WHOLE, Limits, Region
 
 MAX_MEMORY = 512 * 1024 * 1024
 """Maximum address space of a decoder process in bytes; an idle one has 36 MB."""

@@ -10,7 +10,8 @@ from django.http import HttpRequest, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext
 
-from .decoder import PUBLIC, ImageRejected
+from .decoder import ImageRejected
+from .limits import PUBLIC
 
 MAX_PHOTO_BYTES = PUBLIC.max_bytes
 MAX_FORM_BYTES = MAX_PHOTO_BYTES + 16 * 1024

@@ -11,8 +11,8 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from ..encoders import EncoderError
-from ..encoders.photo import TooManyPhotos
 from ..pictures.decoder import ImageRejected
+from ..search.photo import TooManyPhotos
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..conf import get_settings
 from ..encoders import get_encoder
-from ..encoders.photo import Slots
 from ..pictures.fetch import fetch_picture
+from ..search.photo import Slots
 from .exceptions import SearchRefused
 
 KEY_SECONDS = 600

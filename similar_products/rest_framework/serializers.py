@@ -13,9 +13,9 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from ..embedding.states import STATES
-from ..pictures.decoder import Region
 from ..pictures.fetch import MAX_URL
 from ..pictures.gate import get_region
+from ..pictures.limits import Region
 from ..search.bands import WORDS
 from ..search.placement import DERIVED_FIELDS, picture_of
 

@@ -35,11 +35,11 @@ from rest_framework.viewsets import GenericViewSet
 from ..conf import get_settings
 from ..embedding.states import count_states, is_servable, last_embedded, pictures_of, state_of
 from ..encoders import get_encoder
-from ..encoders.photo import embed_photo
 from ..pictures.gate import WHOLE
 from ..pictures.uploads import length_of
 from ..query import ranked, similar_to
 from ..search.bands import WORDS
+from ..search.photo import embed_photo
 from ..search.placement import first_picture, get_placement
 from ..search.ranking import RankingOptions
 from ..search.rules import without_hidden

@@ -14,9 +14,7 @@ from django.db import models
 from django.db.models import FileField, TextField
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.fields.files import FieldFile
-from django.db.models.functions import Cast
 from django.db.models.options import Options
-from pgvector.django import HalfVectorField
 
 from ..conf import get_settings
 from .expressions import Condition, Written
@@ -53,11 +51,6 @@ class IsCurrent(Condition):
 
     def __init__(self, source: str, encoder: Any, image: str) -> None:
         super().__init__(f"{{source}} = {SOURCE}", source=source, encoder=encoder, image=image)
-
-
-def half(embedding: str, dimensions: int) -> Cast:
-    """Return the very expression that the HNSW index stands on; any other loses the index."""
-    return Cast(embedding, HalfVectorField(dimensions=dimensions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pgvector.django import HalfVectorField, VectorField
 
 from ..encoders import get_encoder
 from ..encoders.base import MIN_NORM
-from ..encoders.photo import embed_photo
+from ..search.photo import embed_photo
 from .expressions import Independent, Written
 from .placement import EncoderOf, IsCurrent, Placement, dimensions_of, root_of
 
@@ -89,7 +89,7 @@ def compare_with(
 ) -> Comparison | None:
     """Return what ``target`` and ``away_from`` come to, or ``None`` where no saved product is among the targets.
 
-    A photo is encoded at once, within the limits of ``encoders.photo``. Raises ``TypeError`` for a target that is none,
+    A photo is encoded at once, within the limits of ``search.photo``. Raises ``TypeError`` for a target that is none,
     ``ValueError`` for a vector that cannot be compared or a weight that is not positive, and for a photo
     ``ImageRejected``, ``TooManyPhotos`` and ``EncoderError``.
     """

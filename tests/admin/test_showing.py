@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from similar_products.admin.showing import change_url as linked
 from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
-from similar_products.encoders.photo import _slots
 from similar_products.pictures import uploads
 from similar_products.search.bands import Bands, write_bands
+from similar_products.search.photo import _slots
 from tests.admin.pages import (
     EVERY_PLACEMENT,
     change_url,

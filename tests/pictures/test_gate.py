@@ -11,6 +11,7 @@ from django.core.files.storage import FileSystemStorage
 from PIL import Image
 
 from similar_products.pictures import decoder, process
+from similar_products.pictures.limits import CATALOGUE
 from similar_products.pictures.gate import TRANSIENT_CODES, ImageRejected, load_pixels, load_stored_pixels
 from tests.drawn_pictures import picture_bytes
 from tests.pictures.photos import SHARED, SIZE, photo, png_header, rejected, saved
@@ -170,7 +171,7 @@ def test_decoder_process__is_for_the_public_and_by_setting(options, pool, isolat
     data = saved(photo(), "JPEG")
     assert (
         load_pixels(data, SIZE, public=public)
-        == np.frombuffer(decoder.decode(data, SIZE, decoder.CATALOGUE), np.uint8).reshape(SIZE, SIZE, 3)
+        == np.frombuffer(decoder.decode(data, SIZE, CATALOGUE), np.uint8).reshape(SIZE, SIZE, 3)
     ).all()
     assert len(pool.idle) == processes
 

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from similar_products.pictures import process as decoder_process
-from similar_products.pictures.decoder import CATALOGUE, PUBLIC, ImageRejected, decode
+from similar_products.pictures.decoder import ImageRejected, decode
+from similar_products.pictures.limits import CATALOGUE, PUBLIC
 from similar_products.pictures.process import decode_isolated
 from tests.drawn_pictures import picture_bytes
 
@@ -364,7 +365,7 @@ PIDS = """
 import os, sys
 from pathlib import Path
 from similar_products.pictures import process
-from similar_products.pictures.decoder import CATALOGUE
+from similar_products.pictures.limits import CATALOGUE
 def pid():
     process.decode_isolated(Path(sys.argv[1]).read_bytes(), 8, CATALOGUE)
     return process._pool.idle[0].pid

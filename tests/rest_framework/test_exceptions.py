@@ -4,9 +4,9 @@ import pytest
 from rest_framework.filters import BaseFilterBackend
 
 from similar_products.encoders import ColorHistogramEncoder, EncoderError
-from similar_products.encoders import photo as shared_photos
 from similar_products.pictures.decoder import ImageRejected
 from similar_products.rest_framework import views
+from similar_products.search import photo as shared_photos
 from tests.api import ShirtViewSet
 from tests.drawn_pictures import picture_bytes
 from tests.models import Shirt

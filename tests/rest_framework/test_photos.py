@@ -11,8 +11,8 @@ from PIL import Image
 
 import similar_products.pictures.fetch
 from similar_products.encoders import ColorHistogramEncoder
-from similar_products.encoders import photo as shared_photos
 from similar_products.rest_framework import photos, views
+from similar_products.search import photo as shared_photos
 from tests.drawn_pictures import picture_bytes
 from tests.models import Shirt
 from tests.rest_framework.answers import names, odd, photo

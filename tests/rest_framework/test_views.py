@@ -22,9 +22,9 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder
-from similar_products.encoders import photo as shared_photos
 from similar_products.rest_framework import photos, views
 from similar_products.rest_framework.views import SimilarProductsMixin
+from similar_products.search import photo as shared_photos
 from tests import api
 from tests.api import ShirtViewSet
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle

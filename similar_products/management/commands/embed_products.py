@@ -14,7 +14,7 @@ from django.db import router
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ...embedding.companions import create_companions, missing_companions
-from ...embedding.hnsw import index_after_load
+from ...embedding.index import index_after_load
 from ...embedding.run import check_dimensions, embed
 from ...embedding.states import count_states
 from ...embedding.writer import EmbedReport

@@ -10,8 +10,8 @@ from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 from ..conf import get_settings
+from ..encoders import get_encoder
 from ..pictures.gate import WHOLE, ImageRejected, load_pixels
-from .base import get_encoder
 
 
 class TooManyPhotos(Exception):
@@ -54,9 +54,3 @@ def embed_photo(photo: bytes | IO[bytes], region: Sequence[float] = WHOLE) -> ND
     if not np.isfinite(vector).all():
         raise ImageRejected("blank", gettext("There is nothing to be seen in the photo."))
     return vector
-
-
-def load_model() -> None:
-    """Open the model now, so that the first search does not wait for it: for a server's hook after its fork."""
-    encoder = get_encoder()
-    encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))

@@ -6,7 +6,8 @@ from functools import partial
 
 from django.db import connections, models
 
-from ..models import VisuallySimilarModel, index_name
+from ..models import VisuallySimilarModel
+from ..search.hnsw import index_name
 from ..search.placement import dimensions_of
 from .reconnecting import with_reconnect
 

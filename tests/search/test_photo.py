@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from similar_products.encoders import ColorHistogramEncoder
-from similar_products.encoders.photo import TooManyPhotos, _slots, embed_photo
 from similar_products.pictures.gate import ImageRejected, load_pixels
+from similar_products.search.photo import TooManyPhotos, _slots, embed_photo
 from tests.drawn_pictures import picture_bytes
 
 
