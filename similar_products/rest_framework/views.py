@@ -22,7 +22,7 @@ from django.utils.translation import get_language
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import ValidationError as InvalidParameters
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -304,11 +304,8 @@ class VisualSearchMixin(_SimilarityMixin):
         return self._answer(found, encoder, key=key)
 
 
-class _NoNegotiation(BaseContentNegotiation):
+class _NoNegotiation(DefaultContentNegotiation):
     """Takes the first renderer whatever the request accepts: the fragment is HTML, its errors are JSON."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return None
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
