@@ -48,7 +48,7 @@ SENTENCES = {
     "corrupt": gettext_lazy("The picture file is damaged."),
     "decode_timeout": gettext_lazy("The picture takes too long to decode."),
     "decoder_crashed": gettext_lazy("The picture made the decoder fail."),
-    "decoder_unavailable": gettext_lazy("Photos cannot be decoded at the moment; try again later."),
+    "decoder_unavailable": gettext_lazy("Photos cannot be processed at the moment; try again later."),
     "too_many_pixels": gettext_lazy(
         "The picture has more than %(megapixels)d megapixels or a side over %(side)s pixels."
     ),

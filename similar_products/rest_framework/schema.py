@@ -4,17 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext, gettext_lazy
 
-from .serializers import (
-    DEFAULT_LIMIT,
-    MAX_EXCLUDED,
-    MAX_LIMIT,
-    ProductCardSerializer,
-    SimilarProductsErrorSerializer,
-    SimilarProductsStatusSerializer,
-    VisualSearchSerializer,
-    VisualSearchWithoutFileSerializer,
-    answer_serializer,
-)
+from . import serializers
 
 FragmentSchema: Any = None
 SearchSchema: Any = None
@@ -31,7 +21,7 @@ else:
     OPTIONS = [
         OpenApiParameter(
             "limit",
-            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            {"type": "integer", "minimum": 1, "maximum": serializers.MAX_LIMIT, "default": serializers.DEFAULT_LIMIT},
             description=gettext_lazy("Maximum number of products."),
         ),
         OpenApiParameter("min_similarity", FRACTION, description=gettext_lazy("Minimum similarity of the products.")),
@@ -42,7 +32,7 @@ else:
         ),
         OpenApiParameter(
             "exclude",
-            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_EXCLUDED},
+            {"type": "array", "items": {"type": "string"}, "maxItems": serializers.MAX_EXCLUDED},
             description=gettext_lazy("Keys of products to exclude."),
         ),
     ]
@@ -69,7 +59,7 @@ else:
     def _errors(*statuses: str) -> dict[Any, Any]:
         return {
             (status, "application/json"): OpenApiResponse(
-                SimilarProductsErrorSerializer,
+                serializers.SimilarProductsErrorSerializer,
                 description=str(DESCRIPTIONS[status]),
                 examples=[OpenApiExample(ERRORS[status]["code"], ERRORS[status])] if status in ERRORS else [],
             )
@@ -105,14 +95,14 @@ else:
             return OPTIONS
 
         def get_response_serializers(self) -> Any:
-            answer = answer_serializer(self._product(), by_photo=self.by_photo)
+            answer = serializers.answer_serializer(self._product(), by_photo=self.by_photo)
             return {("200", "application/json"): answer, **_errors(*self.common)}
 
         def _product(self) -> Any:
             return type(self.view.get_product_serializer([]).child)
 
         def _found(self, **around: str) -> list[Any]:
-            if not issubclass(self._product(), ProductCardSerializer):
+            if not issubclass(self._product(), serializers.ProductCardSerializer):
                 return []  # only the shop knows what its own serializer returns
             answer = {**AROUND, "fallback": False, **around, "results": [{**RESULT, "product": CARD}]}
             return [OpenApiExample("found", answer, response_only=True)]
@@ -128,8 +118,8 @@ else:
 
         def get_request_serializer(self) -> Any:
             return {
-                "multipart/form-data": VisualSearchSerializer,
-                "application/json": VisualSearchWithoutFileSerializer,
+                "multipart/form-data": serializers.VisualSearchSerializer,
+                "application/json": serializers.VisualSearchWithoutFileSerializer,
             }
 
         def get_examples(self) -> list[Any]:
@@ -150,6 +140,9 @@ else:
 
     class _Status(AutoSchema):
         def get_response_serializers(self) -> Any:
-            return {("200", "application/json"): SimilarProductsStatusSerializer, **_errors("400", "401", "403", "429")}
+            return {
+                ("200", "application/json"): serializers.SimilarProductsStatusSerializer,
+                **_errors("400", "401", "403", "429"),
+            }
 
     FragmentSchema, SearchSchema, SimilarSchema, StatusSchema = _Fragment, _Search, _Similar, _Status

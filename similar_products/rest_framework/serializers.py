@@ -1,9 +1,9 @@
 """What requests and answers contain, except for the product: that is for the shop's own serializer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import models
@@ -11,6 +11,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
 
 from ..embedding.states import STATES
 from ..pictures.fetch import MAX_URL
@@ -18,6 +19,8 @@ from ..pictures.gate import get_region
 from ..pictures.limits import Region
 from ..search.bands import WORDS
 from ..search.placement import DERIVED_FIELDS, picture_of
+
+FieldT = TypeVar("FieldT", bound=serializers.Field[Any, Any, Any, Any])
 
 DEFAULT_LIMIT = 12
 MAX_LIMIT = 100
@@ -32,7 +35,7 @@ def key_field(model: type[models.Model]) -> Any:
     return field
 
 
-def picture_url(product: models.Model, context: Any) -> str | None:
+def picture_url(product: models.Model, context: Mapping[str, Any]) -> str | None:
     """Return the address of a product's picture, or of the one that matched; ``None`` where it has none."""
     try:
         url: str = picture_of(product).url
@@ -41,8 +44,8 @@ def picture_url(product: models.Model, context: Any) -> str | None:
     return absolute(url, context)
 
 
-def absolute(url: str, context: Any) -> str:
-    request = context.get("request")
+def absolute(url: str, context: Mapping[str, Any]) -> str:
+    request: Request | None = context.get("request")
     return url if request is None else request.build_absolute_uri(url)
 
 
@@ -181,12 +184,11 @@ class ProductCardSerializer(serializers.ModelSerializer[Any]):
     url = serializers.SerializerMethodField()
     picture = serializers.SerializerMethodField()
 
-    def get_url(self, product: Any) -> str | None:
-        if not hasattr(product, "get_absolute_url"):
-            return None
-        return absolute(product.get_absolute_url(), self.context)
+    def get_url(self, product: models.Model) -> str | None:
+        find = getattr(product, "get_absolute_url", None)
+        return None if find is None else absolute(find(), self.context)
 
-    def get_picture(self, product: Any) -> str | None:
+    def get_picture(self, product: models.Model) -> str | None:
         return picture_url(product, self.context)
 
 
@@ -256,7 +258,7 @@ class AnswerSerializer(serializers.Serializer[Any]):
 
 
 @lru_cache(maxsize=64)
-def answer_serializer(product: Any, *, by_photo: bool) -> type[AnswerSerializer]:
+def answer_serializer(product: type[serializers.Serializer[Any]], *, by_photo: bool) -> type[AnswerSerializer]:
     """Return the serializer that describes an answer with products of ``product``."""
     stem = product.__name__.removesuffix("Serializer")
     result = _result_serializer(product)
@@ -272,12 +274,12 @@ def answer_serializer(product: Any, *, by_photo: bool) -> type[AnswerSerializer]
 
 
 @lru_cache(maxsize=64)
-def _result_serializer(product: Any) -> type[ResultSerializer]:
+def _result_serializer(product: type[serializers.Serializer[Any]]) -> type[ResultSerializer]:
     stem = product.__name__.removesuffix("Serializer")
     return type(f"{stem}ResultSerializer", (ResultSerializer,), {"product": product()})
 
 
-def without_vectors(serializer: Any) -> Any:
+def without_vectors(serializer: FieldT) -> FieldT:
     """Return ``serializer`` without the derived columns, which ``fields = "__all__"`` would include."""
     fields = getattr(getattr(serializer, "child", serializer), "fields", {})
     for name, field in list(fields.items()):

@@ -4,11 +4,11 @@ import copy
 import hashlib
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, ValidationError
@@ -22,7 +22,7 @@ from django.utils.translation import get_language
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.exceptions import ValidationError as InvalidParameters
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -60,6 +60,16 @@ from .serializers import (
 )
 from .throttles import SimilarProductsThrottle, VisualSearchThrottle
 
+if TYPE_CHECKING:
+
+    class FoundProduct(models.Model):  # noqa: DJ008  never made, for types only
+        """A product of an answer: an instance of the shop's model, with what ``_find`` adds."""
+
+        similarity: float
+        likeness: str
+        is_fallback: bool
+
+
 logger = logging.getLogger(__name__)
 
 FRAGMENT_TEMPLATE = "similar_products/similar_products.html"
@@ -86,24 +96,20 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         found = (vars(each).get("similarity_throttles", {}).get(action) for each in type(self).__mro__)
         return next(filter(None, found), None)
 
-    def get_product_serializer(self, products: list[models.Model]) -> BaseSerializer[Any]:
+    def get_product_serializer(self, products: "Sequence[models.Model]") -> BaseSerializer[Any]:
         """Return the serializer for the products of an answer: the ViewSet's own."""
         return self.get_serializer(products, many=True)
 
-    def _visible(self) -> "QuerySet[Any]":
+    def _visible(self) -> "QuerySet[models.Model]":
         request = getattr(self, "request", None)
         return only_visible(self.get_queryset(), getattr(request, "_request", None))
 
-    def _filtered(self) -> "QuerySet[Any]":
+    def _filtered(self) -> "QuerySet[models.Model]":
         products = self._visible()
         filtered = self.filter_queryset(products)
-        query = filtered.query
-        if not (query.distinct or query.is_sliced or query.combinator):
-            return filtered
-        # Of such a queryset the index could not find the nearest.
-        return products.filter(
-            pk__in=(filtered if query.is_sliced or query.combinator else filtered.order_by()).values("pk")
-        )
+        if filtered.query.is_sliced or filtered.query.combinator:  # in which the index cannot find the nearest
+            return products.filter(pk__in=filtered.values("pk"))
+        return products.filter(pk__in=filtered.order_by().values("pk")) if filtered.query.distinct else filtered
 
     def _options(self) -> Options:
         serializer = OptionsSerializer(data=self.request.query_params, context={"model": self._visible().model})
@@ -132,10 +138,10 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
         self.check_object_permissions(self.request, product)
         return product
 
-    def _find(self, target: Target, options: Options, anchor: Any = None) -> tuple[list[Any], str]:
+    def _find(self, target: Target, options: Options, anchor: Any = None) -> "tuple[list[FoundProduct], str]":
         """Return the products for an answer, and the name of the encoder that compared them."""
         products, limit, exclude = self._filtered(), options["limit"], options["exclude"]
-        found: list[Any] = []
+        found: list[FoundProduct] = []
         if anchor is None or is_servable(anchor.similar_products_pictures):
             similar = similar_to(products, target)
             if comparison := comparison_of(similar.query):
@@ -143,7 +149,7 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
             rules = RankingOptions(
                 min_similarity=options["min_similarity"], exclude=exclude, diversity=options["diversity"]
             )
-            found = ranked(similar, limit, **rules)
+            found = cast("list[FoundProduct]", ranked(similar, limit, **rules))
         encoders = [row.__dict__.pop("_compared_by") for row in found]
         for row in found:
             row.is_fallback = False
@@ -153,7 +159,7 @@ class _SimilarityMixin(GenericViewSet):  # type: ignore[type-arg]
             found += fall_back(offered, self.request, anchor, limit - len(found))
         return found, encoders[0] if encoders else get_encoder().name
 
-    def _answer(self, found: list[Any], encoder: str, **around: str) -> Response:
+    def _answer(self, found: "list[FoundProduct]", encoder: str, **around: str) -> Response:
         several = bool(found) and get_placement(found[0].__class__).several
         context = self.get_serializer_context()
         shown = without_vectors(self.get_product_serializer(found)).data
@@ -188,7 +194,9 @@ def _without_parameters(request: Request) -> Request:
     return plain
 
 
-def fall_back(products: "QuerySet[Any]", request: Request, anchor: Any, missing: int) -> list[Any]:
+def fall_back(
+    products: "QuerySet[models.Model]", request: Request, anchor: models.Model | None, missing: int
+) -> "list[FoundProduct]":
     """Return up to ``missing`` of ``products`` as the function named as ``FALLBACK`` chooses and orders them.
 
     Whatever it returns, only what is in ``products`` is shown: they are visible, filtered and not shown yet.
@@ -203,13 +211,13 @@ def fall_back(products: "QuerySet[Any]", request: Request, anchor: Any, missing:
         keys = _keys_of(offered, products.model)
         by_key = _with_picture(products.filter(pk__in=keys)).in_bulk() if keys else {}
         rows = [by_key[key] for key in keys if key in by_key]
-    rows = list({row.pk: row for row in rows}.values())[:missing]
-    for row in rows:
+    found = cast("list[FoundProduct]", list({row.pk: row for row in rows}.values())[:missing])
+    for row in found:
         row.likeness, row.is_fallback = "", True
-    return rows
+    return found
 
 
-def _can_be_filtered(offered: "QuerySet[Any]", model: type[models.Model]) -> bool:
+def _can_be_filtered(offered: "QuerySet[models.Model]", model: type[models.Model]) -> bool:
     is_open = not (offered.query.is_sliced or offered.query.combinator)
     gives_rows = offered._fields is None  # type: ignore[attr-defined]
     return is_open and gives_rows and _is_same_model(offered.model, model)
@@ -230,12 +238,14 @@ def _keys_of(offered: Iterable[Any], model: type[models.Model]) -> list[Any]:
     ]
 
 
-def _with_picture(products: "QuerySet[Any]") -> "QuerySet[Any]":
+def _with_picture(products: "QuerySet[models.Model]") -> "QuerySet[models.Model]":
     """Annotate the first of several pictures, as ``picture_of`` reads it; it would be a query for each product."""
     placement = get_placement(products.model)
     if not placement.several:
         return products
-    pictured: QuerySet[Any] = products.annotate(matched_image=Subquery(first_picture(placement, OuterRef("pk"))))
+    pictured: QuerySet[models.Model] = products.annotate(
+        matched_image=Subquery(first_picture(placement, OuterRef("pk")))
+    )
     return pictured
 
 
@@ -294,11 +304,8 @@ class VisualSearchMixin(_SimilarityMixin):
         return self._answer(found, encoder, key=key)
 
 
-class _NoNegotiation(BaseContentNegotiation):
+class _NoNegotiation(DefaultContentNegotiation):
     """Takes the first renderer whatever the request accepts: the fragment is HTML, its errors are JSON."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return None
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
@@ -312,8 +319,8 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
 
-    def get_queryset(self) -> "QuerySet[Any]":
-        products: QuerySet[Any] = get_api_model()._default_manager.all()
+    def get_queryset(self) -> "QuerySet[models.Model]":
+        products: QuerySet[models.Model] = get_api_model()._default_manager.all()
         return products
 
     def get_serializer_class(self) -> Any:
