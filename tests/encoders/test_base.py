@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from similar_products.encoders import Encoder, EncoderError, get_encoder
+from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError, get_encoder, load_model
 from similar_products.encoders.tfhub import EMBEDDED_HANDLE
 from tests.encoders.small_models import random_pixels
 
@@ -51,3 +51,10 @@ def test_get_encoder__mistakes_in_the_settings_are_named(settings, backend, opti
     settings.SIMILAR_PRODUCTS = encoder_settings(backend, **options)
     with pytest.raises(ImproperlyConfigured, match=message):
         get_encoder()
+
+
+def test_load_model__opens_it(monkeypatch):
+    opened = []
+    monkeypatch.setattr(ColorHistogramEncoder, "features", lambda self, pixels: opened.append(1) or np.ones((1, 1280)))
+    load_model()
+    assert opened == [1]

@@ -11,8 +11,8 @@ from django.core.files.storage import FileSystemStorage
 from PIL import Image
 
 from similar_products.pictures import decoder, process
-from similar_products.pictures.limits import CATALOGUE
 from similar_products.pictures.gate import TRANSIENT_CODES, ImageRejected, load_pixels, load_stored_pixels
+from similar_products.pictures.limits import CATALOGUE
 from tests.drawn_pictures import picture_bytes
 from tests.pictures.photos import SHARED, SIZE, photo, png_header, rejected, saved
 

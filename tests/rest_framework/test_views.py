@@ -24,7 +24,6 @@ from similar_products.embedding import embed
 from similar_products.encoders import ColorHistogramEncoder
 from similar_products.rest_framework import photos, views
 from similar_products.rest_framework.views import SimilarProductsMixin
-from similar_products.search import photo as shared_photos
 from tests import api
 from tests.api import ShirtViewSet
 from tests.catalogues import CATALOGUES, ENCODER, Item, Picture, at_angle
@@ -360,13 +359,6 @@ def test_search__ready_made_is_narrowed_to_what_is_visible(client, staff, rugs):
     post = {"path": "/api/products/search/", "data": {"key": key}, "format": "json"}
     assert sorted(names(client.post(**post))) == ["rug 0", "rug 2", "rug 3", "rug 4", "rug 5"]
     assert names(staff.post(**post))[0] == "rug 1"
-
-
-def test_load_model__opens_it(monkeypatch):
-    opened = []
-    monkeypatch.setattr(ColorHistogramEncoder, "features", lambda self, pixels: opened.append(1) or np.ones((1, 1280)))
-    shared_photos.load_model()
-    assert opened == [1]
 
 
 # Status.
