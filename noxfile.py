@@ -27,7 +27,7 @@ def tests(session: nox.Session, django: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, types, spelling, templates, migrations and settings."""
-    session.install("-r", "requirements.txt")
+    session.install("-r", "requirements.txt", "-e", ".[dev,docs]")
     session.run(".ci/lint", external=True)
 
 
