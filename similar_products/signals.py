@@ -66,16 +66,18 @@ def remember_picture(instance: models.Model, *, image: str, **kwargs: Any) -> No
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
     """Note what was assigned to the picture since it was loaded: ``"bytes"``, a ``"name"`` alone, or nothing.
 
-    A file just assigned is not committed yet, and says so. ``instance.image.save(name, file)`` stores the file
-    itself and leaves nothing but the name behind, as a bare string; so does ``instance.image =
-    storage.save(name, file)``. That string is another object than the one the instance was loaded with: the
-    name goes through ``os.path.normpath``, which makes a new one. The loaded string itself stays in its place
-    until something is assigned, alone or as ``name`` of the file that reading the attribute wraps around it. So
-    a bare string that is not the loaded object was assigned since. ``refresh_from_db`` and a deferred field
-    that is read bring a whole committed file, never a bare string.
+    =====================================  ===================  ====================  =========================
+    case                                   loaded               assigned              result
+    =====================================  ===================  ====================  =========================
+    untouched                              a string             the very same string  nothing
+    read, refreshed or deferred            a string or nothing  a committed file      nothing
+    ``image = FILE``                       anything             an uncommitted file   ``"bytes"``
+    ``image.save(...)``, ``image = NAME``  anything             another string        ``"bytes"`` or ``"name"``
+    =====================================  ===================  ====================  =========================
 
-    A name assigned by hand looks the same. It means new bytes where the storage may have overwritten them; a
-    storage that keeps names apart gives another name to other bytes, as long as the old ones are there.
+    ``"name"`` is for a storage that keeps names apart: while the old file is there, other bytes get another name.
+    Strings are compared by identity, since new bytes may come under the old name: ``Storage.save`` returns it from
+    ``os.path.normpath``, which makes a new string.
     """
     state = instance._state.__dict__
     image = picture.attname
@@ -113,31 +115,33 @@ def ask_for_embedding(
     if raw or image not in instance.__dict__ or (update_fields is not None and image not in update_fields):
         return
     name = _name(instance.__dict__[image])
-    before = None if created else state.get(_loaded(image))  # None: not known
+    before = "" if created else state.get(_loaded(image))  # None: not known
     state[_loaded(image)] = name
-    if created and not name:
-        return
     if name == before and not (name and assigned == "bytes"):
         return
-    key = getattr(instance, picture.model._meta.pk.attname)
+    columns: dict[str, str | None] = {}
     if not name:
-        for holder in holders:
-            rows_of_product(holder, key, using).update(embedding=None, embedding_source="", embedding_error="")
-        return
-    if assigned and not created:
+        columns = {"embedding": None, "embedding_source": "", "embedding_error": ""}
+    elif assigned and not created:
         # The name may be one that the row's source names already: the same as before, or an older one that came
         # free. A marker of its own says "pending", and makes a vector that is being written right now come late.
+        columns = {"embedding_source": f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"}
+    if columns:
+        key = getattr(instance, picture.model._meta.pk.attname)
         for holder in holders:
-            rows_of_product(holder, key, using).update(embedding_source=f"replaced{SOURCE_SEPARATOR}{uuid4().hex}")
-    pk = picture.model._meta.pk.value_to_string(instance)
-    callback = partial(embed_after_commit, picture.model._meta.label, pk, using)
+            rows_of_product(holder, key, using).update(**columns)
+    if name:
+        _embed_on_commit(picture.model._meta.label, picture.model._meta.pk.value_to_string(instance), using)
+
+
+def _embed_on_commit(model_label: str, pk: str, using: str) -> None:
     try:
-        transaction.on_commit(callback, using=using, robust=True)
+        transaction.on_commit(partial(embed_after_commit, model_label, pk, using), using=using, robust=True)
     except transaction.TransactionManagementError:
         logger.warning(
-            "%s of %s was not embedded; it stays pending: with autocommit switched off by hand nobody says when "
-            "it is committed.",
-            picture.model._meta.label,
+            "%s of %s was not embedded and stays pending: autocommit is switched off by hand, so its commit cannot be "
+            "observed.",
+            model_label,
             pk,
         )
 

@@ -701,6 +701,6 @@ def test_save__with_autocommit_off_by_hand_succeeds_and_stays_pending(picture, c
     assert Shirt.objects.pending().get() == row
     (message,) = caplog.messages
     assert message == (
-        f"tests.Shirt of {row.pk} was not embedded; it stays pending: with autocommit switched off by hand nobody "
-        "says when it is committed."
+        f"tests.Shirt of {row.pk} was not embedded and stays pending: autocommit is switched off by hand, so its "
+        "commit cannot be observed."
     )

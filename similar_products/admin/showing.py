@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from ..embedding.states import REASONS, STATE_NAMES, is_servable, state_of_picture
+from ..embedding.states import NO_PICTURE, REASONS, STATE_NAMES, PictureColumns, is_servable, state_of_picture
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..pictures.gate import ImageRejected
 from ..query import ranked, similar_to
@@ -87,14 +87,14 @@ def find_encoder() -> tuple[Encoder | None, str]:
     return encoder, ""
 
 
-def render_states(pictures: list[dict[str, Any]], *, with_reasons: bool = False) -> SafeString:
+def render_states(pictures: Sequence[PictureColumns], *, with_reasons: bool = False) -> SafeString:
     """Return as HTML how many of a row's pictures are in which state; why some failed as a hint, or as text as well."""
     encoder, problem = find_encoder()
     states: list[dict[str, Any]] = []
     if encoder is not None:
         counted = Counter(
-            (state := state_of_picture(picture, encoder.name), picture["error"] if state == "failed" else "")
-            for picture in pictures or ({"image": ""},)
+            (state := state_of_picture(picture, encoder.name), (picture["error"] or "") if state == "failed" else "")
+            for picture in pictures or [NO_PICTURE]
         )
         for (state, code), number in counted.items():
             reason = REASONS.get(code, "")
@@ -243,14 +243,14 @@ def change_url(model_admin: Any, request: HttpRequest, product: models.Model) ->
     )
 
 
-def _why_not(pictures: list[dict[str, Any]]) -> str:
+def _why_not(pictures: Sequence[PictureColumns]) -> str:
     """Return why a product with these pictures, of which none is servable, cannot be compared with others."""
     encoder = get_encoder()
     states = Counter(state_of_picture(picture, encoder.name) for picture in pictures)
     if states["pending"]:
         return gettext("The picture is not embedded yet: it is pending.")
     if states["failed"]:
-        codes = {picture["error"] for picture in pictures if state_of_picture(picture, encoder.name) == "failed"}
+        codes = {picture["error"] or "" for picture in pictures if state_of_picture(picture, encoder.name) == "failed"}
         reasons = " ".join(str(REASONS.get(code, code)) for code in sorted(codes))
         return gettext("The picture could not be embedded. %(reasons)s") % {"reasons": reasons}
     return gettext("This product has no picture.")

@@ -1,9 +1,10 @@
 """Which rows hold the vector of a picture, and the rows of companions that are still to be made."""
 
+from collections.abc import Hashable
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import FileField, QuerySet
+from django.db.models import FileField, Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
 from ..models import VisuallySimilarModel, get_holders
@@ -22,15 +23,17 @@ def get_pictures() -> "dict[FileField, list[type[VisuallySimilarModel]]]":
     return pictures
 
 
-def rows_of_product(holder: type[VisuallySimilarModel], key: Any, using: str) -> SimilarQuerySet[Any]:
+def rows_of_product(
+    holder: type[VisuallySimilarModel], key: Hashable, using: str
+) -> SimilarQuerySet[VisuallySimilarModel]:
     """Return the rows of ``holder`` that lead to the picture of the product with the primary key ``key``."""
     relation, _, _ = holder.similar_image.rpartition(LOOKUP_SEP)
     name = picture_field(holder).model._meta.pk.name
-    rows: SimilarQuerySet[Any] = holder._base_manager.using(using)  # type: ignore[assignment]
+    rows: SimilarQuerySet[VisuallySimilarModel] = holder._base_manager.using(using)  # type: ignore[assignment]
     return rows.filter(**{f"{relation}{LOOKUP_SEP}{name}" if relation else name: key})
 
 
-def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QuerySet[Any] | None:
+def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QuerySet[Model] | None:
     """Return the products with a picture that lack their row of ``holder``.
 
     ``None`` where ``holder`` is no companion: it has the picture itself, or hangs on it by a foreign key.
@@ -39,11 +42,11 @@ def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QueryS
     field: Any = holder._meta.get_field(relation)
     if not rest or not field.one_to_one:
         return None
-    products: QuerySet[Any] = field.related_model._base_manager.using(using)
+    products: QuerySet[Model] = field.related_model._base_manager.using(using)
     return products.filter(**{f"{rest}__gt": "", f"{field.related_query_name()}__isnull": True})
 
 
-def create_companions(holder: type[VisuallySimilarModel], using: str, *, picture_pk: Any = None) -> int:
+def create_companions(holder: type[VisuallySimilarModel], using: str, *, picture_pk: Hashable | None = None) -> int:
     """Make the companion row of every product that lacks it, and return how many were made.
 
     With ``picture_pk`` only the products whose picture stands on the row of that key are looked at.

@@ -1,11 +1,11 @@
 """Rows claimed in batches by any number of processes, none of which does another's again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from ..search.placement import Placement
 from .reconnecting import with_reconnect
@@ -27,15 +27,15 @@ class ClaimedRows:
         self._using = using
         self._table = placement.holder._meta.db_table
         self._key = placement.holder._meta.pk.name  # of the table with the vectors, whatever child the queryset is of
-        self._held: set[Any] = set()
+        self._held: set[Hashable] = set()
 
     def claim(
         self,
-        queryset: QuerySet[Any],
+        queryset: QuerySet[Model],
         batch_size: int,
         limit: int | None,
         should_stop: Callable[[], bool],
-        on_locked: Callable[[Any, str], object],
+        on_locked: Callable[[Hashable, str], object],
     ) -> Iterator[list[Row]]:
         """Yield batches of rows that no other process has; those that one has are handed to ``on_locked``."""
         queryset = queryset.filter(**{f"{self._image}__gt": ""}).order_by(self._key)
@@ -55,10 +55,12 @@ class ClaimedRows:
             page = queryset.filter(**{f"{self._key}__gt": keys[-1]})
             left = None if left is None else left - len(rows)
 
-    def only(self, queryset: QuerySet[Any], keys: list[Any]) -> QuerySet[Any]:
+    def only(self, queryset: QuerySet[Model], keys: Sequence[Hashable]) -> QuerySet[Model]:
         return queryset.filter(**{f"{self._key}__in": keys})
 
-    def _claim_page(self, queryset: QuerySet[Any], page: QuerySet[Any], wanted: int) -> tuple[list[Any], list[Row]]:
+    def _claim_page(
+        self, queryset: QuerySet[Model], page: QuerySet[Model], wanted: int
+    ) -> tuple[list[Hashable], list[Row]]:
         keys = list(page.values_list(self._key, flat=True)[:wanted])
         if not keys:
             return [], []
@@ -74,7 +76,7 @@ class ClaimedRows:
         columns = self.only(queryset, claimed).values_list(self._key, self._image, "embedding_source")
         return keys, [Row(*values) for values in columns]
 
-    def release(self, keys: Sequence[Any]) -> None:
+    def release(self, keys: Iterable[Hashable]) -> None:
         """Let other processes have the rows again."""
         with_reconnect(self._using, partial(self._release, self._held.intersection(keys)))
 
@@ -83,7 +85,7 @@ class ClaimedRows:
         if self._held:
             self._release(set(self._held))
 
-    def _release(self, keys: set[Any]) -> None:
+    def _release(self, keys: set[Hashable]) -> None:
         if not keys:
             return
         with connections[self._using].cursor() as cursor:
@@ -94,5 +96,5 @@ class ClaimedRows:
             )
         self._held -= keys
 
-    def _lock_name(self, pk: Any) -> str:
+    def _lock_name(self, pk: Hashable) -> str:
         return f"similar_products row {self._table} {pk}"

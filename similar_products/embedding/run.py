@@ -3,14 +3,14 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 from django.db import router
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from pgvector import Vector
 
 from ..encoders import Encoder, EncoderError, get_encoder
@@ -31,7 +31,7 @@ MAX_REMEMBERED = 10_000
 
 
 def embed(
-    queryset: QuerySet[Any],
+    queryset: QuerySet[Model],
     *,
     batch_size: int | None = None,
     limit: int | None = None,
@@ -86,38 +86,30 @@ def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
         time.sleep(min(left, 0.25))
 
 
+@dataclass(slots=True)
 class _Run:
     """The passes of one ``embed``, and what is left over between them."""
 
-    def __init__(
-        self,
-        *,
-        rows: ClaimedRows,
-        writer: VectorWriter,
-        encode: "PictureEncoder",
-        should_stop: Callable[[], bool],
-        on_progress: Callable[[int], object],
-    ) -> None:
-        self.report = EmbedReport()
-        self.again: dict[Any, str] = {}
-        self._rows = rows
-        self._writer = writer
-        self._encode = encode
-        self._should_stop = should_stop
-        self._on_progress = on_progress
+    rows: ClaimedRows
+    writer: VectorWriter
+    encode: "PictureEncoder"
+    should_stop: Callable[[], bool]
+    on_progress: Callable[[int], object]
+    report: EmbedReport = field(default_factory=EmbedReport)
+    again: dict[Hashable, str] = field(default_factory=dict)
 
-    def make_further_pass(self, queryset: QuerySet[Any]) -> None:
+    def make_further_pass(self, queryset: QuerySet[Model]) -> None:
         """Try what was left over, as far as the queryset still has it; others may have done the rest."""
         keys, self.again = list(self.again), {}
         for start in range(0, len(keys), 1_000):
-            self.make_pass(self._rows.only(queryset, keys[start : start + 1_000]), None)
+            self.make_pass(self.rows.only(queryset, keys[start : start + 1_000]), None)
 
-    def make_pass(self, queryset: QuerySet[Any], limit: int | None) -> None:
-        batches = self._rows.claim(queryset, self._encode.batch_size, limit, self._should_stop, self._leave_over)
+    def make_pass(self, queryset: QuerySet[Model], limit: int | None) -> None:
+        batches = self.rows.claim(queryset, self.encode.batch_size, limit, self.should_stop, self._leave_over)
         try:
-            for results in self._encode(chain.from_iterable(batches)):
-                report, outdated = self._writer.write(results)
-                self._rows.release([result.row.pk for result in results])
+            for results in self.encode(chain.from_iterable(batches)):
+                report, outdated = self.writer.write(results)
+                self.rows.release([result.row.pk for result in results])
                 self._count(report)
                 for result in results:
                     if result.error in TRANSIENT_CODES:
@@ -125,14 +117,14 @@ class _Run:
                     elif result.row.pk in outdated:
                         self._leave_over(result.row.pk, "outdated")
         finally:
-            self._rows.release_all()
+            self.rows.release_all()
 
     def finish(self) -> EmbedReport:
         for reason in self.again.values():
             self._count(_left_over(reason))
         return self.report
 
-    def _leave_over(self, pk: Any, reason: str) -> None:
+    def _leave_over(self, pk: Hashable, reason: str) -> None:
         if len(self.again) < MAX_REMEMBERED:
             self.again[pk] = reason
         else:
@@ -140,7 +132,7 @@ class _Run:
 
     def _count(self, report: EmbedReport) -> None:
         self.report.add(report)
-        self._on_progress(report.done)
+        self.on_progress(report.done)
 
 
 def _left_over(reason: str) -> EmbedReport:

@@ -1,8 +1,9 @@
 """The state of a product's pictures: in the query that fetches it, as a condition to find products by, and counted."""
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.cache import cache
@@ -44,10 +45,22 @@ REASONS: dict[str, str | Promise] = {
 """Why a picture failed, by the code in ``embedding_error``, for people."""
 
 
+class PictureColumns(TypedDict):
+    """What tells the state of one picture: its name and the derived columns; without a companion these are ``None``."""
+
+    image: str | None
+    source: str | None
+    error: str | None
+    has_vector: bool
+
+
+NO_PICTURE: PictureColumns = {"image": "", "source": None, "error": None, "has_vector": False}
+
+
 def pictures_of(model: type[models.Model], through: str = "") -> ArraySubquery:
     """Return the expression for what ``state_of`` and ``is_servable`` take: the pictures of a row of ``model``.
 
-    Each is a dict: ``image``, its name; ``source`` and ``error``, the derived columns; ``has_vector``.
+    Each comes as ``PictureColumns``.
     """
     placement = get_placement(model, through)
     # From the product on, by LEFT JOINs: a picture without the companion that will have its vector counts.
@@ -61,7 +74,7 @@ def pictures_of(model: type[models.Model], through: str = "") -> ArraySubquery:
     return ArraySubquery(rows.values(picture=picture))
 
 
-def state_of_picture(picture: dict[str, Any], encoder_name: str) -> str:
+def state_of_picture(picture: PictureColumns, encoder_name: str) -> str:
     """Return one of ``STATES`` for one picture."""
     if not picture["image"]:
         return "no_picture"
@@ -70,32 +83,32 @@ def state_of_picture(picture: dict[str, Any], encoder_name: str) -> str:
     return "ready" if picture["has_vector"] else "failed"
 
 
-def state_of(pictures: list[dict[str, Any]], encoder_name: str) -> str:
+def state_of(pictures: Iterable[PictureColumns], encoder_name: str) -> str:
     """Return one of ``STATES``; of several pictures the one that comes first there decides."""
     states = {"no_picture", *(state_of_picture(picture, encoder_name) for picture in pictures)}
     return next(state for state in STATES if state in states)
 
 
-def is_servable(pictures: list[dict[str, Any]]) -> bool:
+def is_servable(pictures: Iterable[PictureColumns]) -> bool:
     """Return whether there is a vector to compare with, of whatever encoder, made from a present picture."""
     return any(
-        picture["has_vector"] and picture["source"].partition(SOURCE_SEPARATOR)[2] == picture["image"]
+        picture["has_vector"] and (picture["source"] or "").partition(SOURCE_SEPARATOR)[2] == picture["image"]
         for picture in pictures
     )
 
 
-def has_picture_in(model: type[models.Model], state: str, encoder_name: str, *, code: str = "") -> Any:
+def has_picture_in(model: type[models.Model], state: str, encoder_name: str, *, code: str = "") -> Q:
     """Return the condition that a product of ``model`` has a picture in ``state``, and failed with ``code`` if given.
 
     ``"no_picture"`` holds for products without any. A product with several pictures may have some in each state.
     """
     pictures = pictures_with_states(model, encoder_name).filter(pk=OuterRef("pk"))
     if state == "no_picture":
-        return ~Exists(pictures)
-    return Exists(pictures.filter(is_in(state, code)))
+        return ~Q(Exists(pictures))
+    return Q(Exists(pictures.filter(is_in(state, code))))
 
 
-def pictures_with_states(model: type[models.Model], encoder_name: str) -> "models.QuerySet[Any]":
+def pictures_with_states(model: type[models.Model], encoder_name: str) -> "models.QuerySet[models.Model]":
     """Return a row for each picture of each product of ``model``, to be filtered by ``is_in``.
 
     The primary key is the product's, and as often there as it has pictures. ``_picture``, an alias, is the key of the
@@ -103,7 +116,7 @@ def pictures_with_states(model: type[models.Model], encoder_name: str) -> "model
     """
     placement = get_placement(model)
     relation, _, _ = placement.product_image.rpartition(LOOKUP_SEP)
-    pictures: models.QuerySet[Any] = (
+    pictures: models.QuerySet[models.Model] = (
         model._base_manager.order_by()
         .alias(
             _image=F(placement.product_image),
@@ -140,7 +153,7 @@ class StateCounts(TypedDict):
     codes: dict[str, int]
 
 
-def count_pictures(pictures: "models.QuerySet[Any]") -> StateCounts:
+def count_pictures(pictures: "models.QuerySet[models.Model]") -> StateCounts:
     """Return how many rows of ``pictures_with_states`` are in which state, by one query."""
     columns = {"_similar_tried": F("_is_tried"), "_similar_vector": F("_has_vector"), "_similar_code": F("_error")}
     groups = pictures.annotate(**columns).values_list(*columns).annotate(_similar_number=Count("pk")).order_by()

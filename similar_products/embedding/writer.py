@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -90,10 +91,10 @@ class VectorWriter:
         self.verify = verify
         self._placement = placement
         self._statement = self._compose()
-        self._connection: Any = None
+        self._connection: psycopg.Connection[Any] | None = None
         self._vector_info: TypeInfo | None = None
 
-    def write(self, results: list[Result]) -> tuple[EmbedReport, set[Any]]:
+    def write(self, results: list[Result]) -> tuple[EmbedReport, set[Hashable]]:
         """Write what can be recorded, and return the counts and the keys of rows that had changed meanwhile."""
         report, outdated = EmbedReport(), set()
         keep = [result for result in results if result.error not in TRANSIENT_CODES]
@@ -115,14 +116,14 @@ class VectorWriter:
             self._remember_when()
         return report, outdated
 
-    def _prepared(self, pk: Any) -> Any:
-        key: Any = self._placement.holder._meta.pk
-        return key.get_db_prep_value(pk, connections[self.using], prepared=False)
+    def _prepared(self, pk: Hashable) -> Hashable:
+        key: Hashable = self._placement.holder._meta.pk.get_db_prep_value(pk, connections[self.using], prepared=False)
+        return key
 
-    def _update(self, chunk: list[Result]) -> set[Any]:
+    def _update(self, chunk: list[Result]) -> set[Hashable]:
         connection = connections[self.using]
         connection.ensure_connection()
-        raw: Any = connection.connection
+        raw: psycopg.Connection[Any] = connection.connection
         # psycopg's own cursor: Django's binds on the client, as text, at 324 microseconds a vector. What is
         # registered on the cursor leaves the connection as it was.
         with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:

@@ -4,16 +4,12 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..conf import listed
 from .base import EncoderError
-from .tensorflow import TensorFlowEncoder, digest, first_line, import_tensorflow
+from .tensorflow import Model, TensorFlowEncoder, digest, first_line, import_tensorflow
 
 TAKES = ("output", "input")
 POOLINGS = ("", "average")
@@ -71,12 +67,7 @@ class KerasEncoder(TensorFlowEncoder):
             scaling=scaling,
             batch_size=batch_size,
         )
-        self._side = image_size
         self._layer, self._take, self._pooling = layer, take, pooling
-
-    @property
-    def image_size(self) -> int:
-        return self._side
 
     def _identity(self) -> str:
         cut = "-".join(filter(None, (self._layer, self._take, self._pooling)))
@@ -104,7 +95,7 @@ class KerasEncoder(TensorFlowEncoder):
             raise EncoderError(f"The file {self.model} is no .keras file, or a damaged one. Save or copy it anew.")
         return path
 
-    def _load(self) -> Callable[[NDArray[np.float32]], Any]:
+    def _load(self) -> Model:
         library = self._import("tf_keras" if self._keras_version().startswith("2.") else "keras")
         try:
             with warnings.catch_warnings():
@@ -138,7 +129,7 @@ class KerasEncoder(TensorFlowEncoder):
             )
         return import_tensorflow(package, wanted_by="KerasEncoder")
 
-    def _cut(self, model: Any, library: Any) -> Callable[[NDArray[np.float32]], Any]:
+    def _cut(self, model: Any, library: Any) -> Model:
         picture, vector = self._picture_of(model), self._vector_of(model)
         rank = len(vector.shape)
         where = f"The {self._take} of the layer {self._layer!r} of {self.model}"
@@ -153,26 +144,30 @@ class KerasEncoder(TensorFlowEncoder):
             raise EncoderError(f"{where} is of shape {_shape(vector)} for a picture, which is no {meant}. {remedy}")
         if vector.shape[-1] is not None:
             self._confirm_dimensions(int(vector.shape[-1]))
-        tensorflow = importlib.import_module("tensorflow")
         try:
             cut = library.Model(picture, vector)
         except Exception as error:
             raise EncoderError(
                 f"{where} is computed inside a model of its own. Take the 'input' of the layer that follows it."
             ) from error
+        return self._trace(cut)
+
+    def _trace(self, cut: Any) -> Model:
+        """Return the cut model as a TensorFlow function, pooled where that is wanted."""
+        tensorflow = importlib.import_module("tensorflow")
 
         def compute(pixels: Any) -> Any:
             computed = cut(pixels, training=False)
             return tensorflow.reduce_mean(computed, axis=(1, 2)) if self._pooling else computed
 
-        shape = tensorflow.TensorSpec([None, self._side, self._side, 3], tensorflow.float32)
+        shape = tensorflow.TensorSpec([None, self.image_size, self.image_size, 3], tensorflow.float32)
         try:
             # Traced now and once: threads then share a graph, and Keras' Python no longer runs for each call.
             traced = tensorflow.function(compute, [shape], autograph=False).get_concrete_function()
         except Exception as error:
             raise EncoderError(
-                f"The Keras model {self.model} cannot compute pictures of {self._side} pixels: {first_line(error)} "
-                "Set the option 'image_size' to what it was trained on."
+                f"The Keras model {self.model} cannot compute pictures of {self.image_size} pixels: "
+                f"{first_line(error)} Set the option 'image_size' to what it was trained on."
             ) from error
         return lambda pixels: traced(tensorflow.constant(pixels))
 
@@ -193,10 +188,10 @@ class KerasEncoder(TensorFlowEncoder):
                 f"The Keras model {self.model} takes the shape {_shape(inputs[0])}, which is no picture of "
                 "height x width x 3 colours."
             )
-        if any(side not in (None, self._side) for side in shape[1:3]):
+        if any(side not in (None, self.image_size) for side in shape[1:3]):
             raise EncoderError(
-                f"The Keras model {self.model} takes pictures of {_shape(inputs[0])}, not the squares of {self._side} "
-                "pixels that the option 'image_size' says: correct the option or take another model."
+                f"The Keras model {self.model} takes pictures of {_shape(inputs[0])}, not the squares of "
+                f"{self.image_size} pixels that the option 'image_size' says: correct the option or take another model."
             )
         return inputs[0]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ PREPROCESSING = "fit1"
 PICTURES_PER_CALL = 4
 """Calls of 4 pictures in as many threads as there are cores made 133 pictures a second on two cores, one call of 32
 made 60: its intermediate results are hundreds of megabytes, which the system maps and clears anew each time."""
+DEFAULT_IMAGE_SIZE = 224
 MAX_IMAGE_SIZE = 1_024
 """A batch of 32 takes 400 MB at this side, before the model has done anything."""
 LONGEST_REASON = 300
@@ -43,6 +44,9 @@ SCALINGS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 }
 """What a model was trained on, by name: float32 of 0..255 in RGB in, what the model takes out."""
 
+Model: TypeAlias = Callable[[NDArray[np.float32]], Any]
+"""What turns scaled pictures into a tensor ``[n, dimensions]``."""
+
 _lock = threading.Lock()
 _forked_with_tensorflow = False
 
@@ -51,7 +55,7 @@ class TensorFlowEncoder(Encoder):
     """An image model that TensorFlow computes: opened at its first use, once per process, never across a fork.
 
     ``source`` says in messages which model is meant. A subclass gives ``_identity``, what the model is by its files
-    or its address, and ``_load``, which opens it and sets ``_image_size``.
+    or its address, and ``_load``, which opens it and sets ``_image_size`` where that was not known.
     """
 
     advice = "Name a model whose output is one vector for each picture."
@@ -86,15 +90,15 @@ class TensorFlowEncoder(Encoder):
         self._dimensions = dimensions
         self._image_size = image_size
         self._scaling = scaling
-        self._model: Any = None
+        self._model: Model | None = None
 
     @abstractmethod
     def _identity(self) -> str:
         """Return text that changes with the model; found without opening it."""
 
     @abstractmethod
-    def _load(self) -> Callable[[NDArray[np.float32]], Any]:
-        """Return what turns scaled pictures into ``[n, dimensions]``; raise ``EncoderError`` where it cannot."""
+    def _load(self) -> Model:
+        """Return the model, opened; raise ``EncoderError`` where it cannot."""
 
     @cached_property
     def _preprocessing(self) -> str:
@@ -109,6 +113,12 @@ class TensorFlowEncoder(Encoder):
     @property
     def dimensions(self) -> int | None:
         return self._dimensions
+
+    @property
+    def image_size(self) -> int:
+        if self._image_size is None:
+            self._open()
+        return self._image_size or DEFAULT_IMAGE_SIZE
 
     def features(self, pixels: Pixels) -> NDArray[np.float32]:
         model = self._open()
@@ -150,7 +160,7 @@ class TensorFlowEncoder(Encoder):
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tensorflow")
 
-    def _open(self) -> Any:
+    def _open(self) -> Model:
         """Return the callable model, opened at the first call of the process."""
         if _forked_with_tensorflow:
             raise EncoderError(
@@ -195,11 +205,6 @@ def import_tensorflow(package: str, *, wanted_by: str) -> Any:
 def _mark_forked() -> None:
     global _forked_with_tensorflow
     _forked_with_tensorflow = True
-
-
-def saved_model_files(folder: Path) -> list[Path]:
-    """Return the files of a SavedModel that its vectors depend on."""
-    return sorted([folder / "saved_model.pb", *(folder / "variables").glob("variables.*")])
 
 
 def digest(files: Iterable[tuple[str, Path]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import EncoderError
-from .tensorflow import TensorFlowEncoder, digest, first_line, import_tensorflow, saved_model_files
+from .tensorflow import DEFAULT_IMAGE_SIZE, Model, TensorFlowEncoder, digest, first_line, import_tensorflow
 
 EMBEDDED_HANDLE = str(Path(__file__).parent / "mobilenet_v2_small")
 """The model in this package, the default: it needs no network. Its MODEL_CARD.md says what it was trained on."""
@@ -18,8 +18,6 @@ DOWNLOAD_TIMEOUT = 60.0
 """Seconds without a byte after which a download is given up; tensorflow_hub itself waits for ever."""
 
 _MOBILENET_V2 = re.compile(r"mobilenet[_-]v2.*?(?P<width>\d{2,3})[_-](?P<size>\d{2,3})(?!\d)", re.IGNORECASE)
-
-DEFAULT_IMAGE_SIZE = 224
 
 
 class TFHubEncoder(TensorFlowEncoder):
@@ -75,21 +73,31 @@ class TFHubEncoder(TensorFlowEncoder):
     def _identity(self) -> str:
         if self._is_url:
             return self.handle.split("://", 1)[1].partition("?")[0].removeprefix("tfhub.dev/").strip("/")
-        files = digest((file.name, file) for file in saved_model_files(self._folder()))
-        return f"{'embedded' if self._is_embedded else 'savedmodel'}-{files}"
+        folder = self._folder()
+        files = sorted([folder / "saved_model.pb", *(folder / "variables").glob("variables.*")])
+        kind = "embedded" if self._is_embedded else "savedmodel"
+        return f"{kind}-{digest((file.name, file) for file in files)}"
 
-    @property
-    def image_size(self) -> int:
-        if self._image_size is None:
-            self._open()
-        return self._image_size or DEFAULT_IMAGE_SIZE
+    def _load(self) -> Model:
+        model = self._read()
+        signature = getattr(model, "signatures", {}).get("serving_default")
+        declared = _image_size(signature)
+        if declared and self._image_size not in (None, declared):
+            raise EncoderError(
+                f"The model {self.handle} takes pictures of {declared} pixels, not the {self._image_size} that "
+                "its name or the option 'image_size' says: correct the option or take another handle."
+            )
+        self._image_size = self._image_size or declared or DEFAULT_IMAGE_SIZE
+        compute: Model = model if callable(model) else _by_signature(self.handle, signature)
+        return compute
 
-    def _load(self) -> Any:
+    def _read(self) -> Any:
+        """Return the SavedModel as TensorFlow reads it, fetched before where the handle is a URL."""
         folder = "" if self._is_url else str(self._folder())
         tensorflow_hub = import_tensorflow("tensorflow_hub", wanted_by="TFHubEncoder")
         path = folder or self._fetch(tensorflow_hub)
         try:
-            model = tensorflow_hub.load(path)
+            return tensorflow_hub.load(path)
         except Exception as error:
             if self._is_url:
                 raise EncoderError(
@@ -99,22 +107,6 @@ class TFHubEncoder(TensorFlowEncoder):
             raise EncoderError(
                 f"The SavedModel in {self.handle} cannot be opened: {first_line(error)} Export or copy it anew."
             ) from error
-        signature = getattr(model, "signatures", {}).get("serving_default")
-        declared = _image_size(signature)
-        if declared and self._image_size not in (None, declared):
-            raise EncoderError(
-                f"The model {self.handle} takes pictures of {declared} pixels, not the {self._image_size} that "
-                "its name or the option 'image_size' says: correct the option or take another handle."
-            )
-        self._image_size = self._image_size or declared or DEFAULT_IMAGE_SIZE
-        if callable(model):
-            return model
-        if signature is None:
-            raise EncoderError(
-                f"The SavedModel in {self.handle} is not callable and has no signature 'serving_default'. Export it "
-                "with tf.saved_model.save or keras.Model.export."
-            )
-        return _by_signature(self.handle, signature)
 
     def _fetch(self, tensorflow_hub: Any) -> str:
         """Return the folder in the hub's cache, downloaded to it where it is not there yet."""
@@ -146,16 +138,18 @@ class TFHubEncoder(TensorFlowEncoder):
 
 
 def _image_size(signature: Any) -> int | None:
+    """Return the side of the pictures that a signature declares."""
+    specs = [] if signature is None else signature.structured_input_signature[1].values()
+    return next((spec.shape[1] for spec in specs if spec.shape.rank == 4 and spec.shape[1]), None)
+
+
+def _by_signature(handle: str, signature: Any) -> Model:
+    """Return the signature of a SavedModel as a function of pictures."""
     if signature is None:
-        return None
-    for spec in signature.structured_input_signature[1].values():
-        shape = spec.shape.as_list() if spec.shape.rank == 4 else [None, None]
-        if shape[1]:
-            return int(shape[1])
-    return None
-
-
-def _by_signature(handle: str, signature: Any) -> Any:
+        raise EncoderError(
+            f"The SavedModel in {handle} is not callable and has no signature 'serving_default'. Export it with "
+            "tf.saved_model.save or keras.Model.export."
+        )
     names = list(signature.structured_input_signature[1])
     outputs = sorted(signature.structured_outputs)
     if len(names) != 1 or len(outputs) != 1:
