@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -18,7 +18,7 @@ from ..encoders.base import Vectors
 from ..models import VisuallySimilarModel
 from ..pictures.ahead import map_ahead
 from ..pictures.gate import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
-from ..search.placement import Placement, dimensions_of, get_placement, holder_of, picture_field
+from ..search.placement import Placement, dimensions_of, get_placement, holder_of
 from .rows import ClaimedRows, Row
 from .writer import EmbedReport, Result, VectorWriter
 
@@ -107,17 +107,21 @@ class _Run:
     def make_pass(self, queryset: QuerySet[Model], limit: int | None) -> None:
         batches = self.rows.claim(queryset, self.encode.batch_size, limit, self.should_stop, self._leave_over)
         try:
-            for results in self.encode(chain.from_iterable(batches)):
-                report, outdated = self.writer.write(results)
-                self.rows.release([result.row.pk for result in results])
-                self._count(report)
-                for result in results:
-                    if result.error in TRANSIENT_CODES:
-                        self._leave_over(result.row.pk, result.error)
-                    elif result.row.pk in outdated:
-                        self._leave_over(result.row.pk, "outdated")
+            with closing(self.encode(chain.from_iterable(batches))) as encoded:
+                for results in encoded:
+                    self._write(results)
         finally:
             self.rows.release_all()
+
+    def _write(self, results: list[Result]) -> None:
+        report, outdated = self.writer.write(results)
+        self.rows.release([result.row.pk for result in results])
+        self._count(report)
+        for result in results:
+            if result.error in TRANSIENT_CODES:
+                self._leave_over(result.row.pk, result.error)
+            elif result.row.pk in outdated:
+                self._leave_over(result.row.pk, "outdated")
 
     def finish(self) -> EmbedReport:
         for reason in self.again.values():
@@ -148,9 +152,9 @@ class PictureEncoder:
         self.batch_size = batch_size
         self._holder: type[VisuallySimilarModel] = placement.holder
         self._encoder = encoder
-        self._storage = picture_field(placement.holder).storage
+        self._storage = placement.picture_field.storage
 
-    def __call__(self, rows: Iterable[Row]) -> Iterator[list[Result]]:
+    def __call__(self, rows: Iterable[Row]) -> Generator[list[Result], None, None]:
         """Yield the results batch by batch. A single row is decoded and encoded in the calling thread."""
         with closing(map_ahead(self.decode, rows, ahead=self.batch_size)) as decoded:
             batches = iter(lambda: list(islice(decoded, self.batch_size)), [])
