@@ -3,13 +3,13 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Model, QuerySet
 from django.utils.translation import gettext, ngettext
 
 from ..conf import get_settings
@@ -28,7 +28,7 @@ MAX_QUEUED = 1_000
 
 @dataclass(slots=True)
 class Outcome:
-    """What an action has come to: the pictures of the selected products by state, and failed ones by code.
+    """The result of an action: the pictures of the selected products by state, and failed ones by error code.
 
     ``queued`` pictures were handed to the queue; ``is_cut_off`` says that some were left for ``embed_products``.
     ``problem`` is a sentence where embedding could not go on.
@@ -76,7 +76,7 @@ class Outcome:
         return " ".join(sentences)
 
 
-def embed_products(products: QuerySet[Any], *, retry_failed: bool = False) -> Outcome:
+def embed_products(products: QuerySet[Model], *, retry_failed: bool = False) -> Outcome:
     """Have the pictures of ``products`` embedded that are pending, or those that failed, as ``EMBED_ON_SAVE`` says.
 
     With a queue nothing is embedded here, and at most ``MAX_QUEUED`` pictures are handed over; without one it ends
@@ -95,29 +95,36 @@ def embed_products(products: QuerySet[Any], *, retry_failed: bool = False) -> Ou
     wanted = pictures.filter(is_in("failed" if retry_failed else "pending")).annotate(picture=F("_picture"))
     found = list(wanted.order_by("picture").values_list("picture", flat=True).distinct()[: MAX_QUEUED + 1])
     if retry_failed:
-        rows: Any = placement.holder._base_manager.using(using)
-        rows.failed().filter(**{f"{placement.owner}__in": keys}).update(embedding_source="", embedding_error="")
-    outcome = Outcome(is_cut_off=embed_on_save != "off" and len(found) > MAX_QUEUED)
-    label = picture_field(placement.holder).model._meta.label
-    in_time = time.monotonic() + INLINE_SECONDS
-    for pk in found[:MAX_QUEUED] if embed_on_save != "off" else ():
-        if embed_on_save == "inline" and time.monotonic() > in_time:
-            outcome.is_cut_off = True
-            break
-        try:
-            _embed(label, str(pk), using, is_queued=embed_on_save != "inline")
-        except EncoderError as error:
-            outcome.problem = str(error)
-            break
-        except Exception:
-            logger.exception("%s of %s was not embedded; it stays pending.", label, pk)
-            outcome.problem = gettext("An error stopped it, and the rest stays pending; the log says why.")
-            break
-        outcome.queued += embed_on_save != "inline"
+        rows = placement.holder._base_manager.using(using).failed().filter(**{f"{placement.owner}__in": keys})
+        rows.update(embedding_source="", embedding_error="")
+    outcome = Outcome()
+    if embed_on_save != "off":
+        outcome.is_cut_off = len(found) > MAX_QUEUED
+        label = picture_field(placement.holder).model._meta.label
+        _embed_each(outcome, label, found[:MAX_QUEUED], using, is_queued=embed_on_save != "inline")
     counts = count_pictures(pictures)
     outcome.ready, outcome.pending = counts["ready"], counts["pending"]
     outcome.failed = Counter(dict(sorted(counts["codes"].items())))
     return outcome
+
+
+def _embed_each(outcome: Outcome, label: str, keys: list[Hashable], using: str, *, is_queued: bool) -> None:
+    """Embed or enqueue the pictures of these keys until time is up or embedding fails, as ``outcome`` then says."""
+    deadline = time.monotonic() + INLINE_SECONDS
+    for key in keys:
+        if not is_queued and time.monotonic() > deadline:
+            outcome.is_cut_off = True
+            return
+        try:
+            _embed(label, str(key), using, is_queued=is_queued)
+        except EncoderError as error:
+            outcome.problem = str(error)
+            return
+        except Exception:
+            logger.exception("%s of %s was not embedded; it stays pending.", label, key)
+            outcome.problem = gettext("An error stopped it, and the rest stays pending; the log says why.")
+            return
+        outcome.queued += is_queued
 
 
 def _embed(label: str, pk: str, using: str, *, is_queued: bool) -> None:

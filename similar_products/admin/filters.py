@@ -1,15 +1,16 @@
 """The list filter by the state of a product's pictures."""
 
-from typing import Any
+from collections.abc import Iterator
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 
 from ..embedding.states import STATE_NAMES, STATES, has_picture_in
 from ..search.placement import get_placement
-from .showing import find_encoder
+from .showing import ProductAdmin, find_encoder
 
 CODE_SEPARATOR = ":"
 PARAMETER = "similar_products_state"
@@ -26,28 +27,23 @@ class StateFilter(admin.SimpleListFilter):
     title = gettext_lazy("picture state")
     parameter_name = PARAMETER
 
-    def lookups(self, request: Any, model_admin: Any) -> Any:
-        encoder, _ = find_encoder()
-        if encoder is None:
-            return []
-        holder: Any = get_placement(model_admin.model).holder
+    def lookups(self, request: HttpRequest, model_admin: ProductAdmin) -> Iterator[tuple[str, str]]:
+        if find_encoder()[0] is None:
+            return
+        holder = get_placement(model_admin.model).holder
         rows = holder._base_manager.using(model_admin.get_queryset(request).db)
         codes = rows.failed().exclude(embedding_error="").order_by("embedding_error")
-        by_code = [
-            (value_of("failed", code), f"{STATE_NAMES['failed']}: {code}")
-            for code in codes.values_list("embedding_error", flat=True).distinct()
-        ]
-        choices: list[tuple[str, Any]] = []
         for state in STATES:
-            choices += [(state, STATE_NAMES[state]), *(by_code if state == "failed" else ())]
-        return choices
+            yield state, str(STATE_NAMES[state])
+            if state == "failed":
+                for code in codes.values_list("embedding_error", flat=True).distinct():
+                    yield value_of(state, code), f"{STATE_NAMES[state]}: {code}"
 
-    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         value, (encoder, _) = self.value(), find_encoder()
         if value is None or encoder is None:
             return queryset
         state, _, code = value.partition(CODE_SEPARATOR)
         if state not in STATES or "\0" in code:
             raise IncorrectLookupParameters(value)
-        found: QuerySet[Any] = queryset.filter(has_picture_in(queryset.model, state, encoder.name, code=code))
-        return found
+        return queryset.filter(has_picture_in(queryset.model, state, encoder.name, code=code))

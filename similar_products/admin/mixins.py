@@ -1,18 +1,18 @@
 """The mixins for a shop's ``ModelAdmin`` and for the inline of its picture model."""
 
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.options import IS_POPUP_VAR, InlineModelAdmin
+from django.contrib.admin.options import IS_POPUP_VAR, BaseModelAdmin, InlineModelAdmin
 from django.contrib.admin.utils import flatten, quote, unquote
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied
-from django.db import models
+from django.db.models import Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
@@ -30,6 +30,9 @@ from .showing import PICTURES, TriedPhoto, render_states, shown_by_the_shop, try
 STATE = "similar_products_state"
 ACTIONS = ("similar_products_embed", "similar_products_retry")
 BAD_REQUEST = 400
+
+OptionT = TypeVar("OptionT")
+Options: TypeAlias = list[OptionT] | tuple[OptionT, ...]
 
 
 class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -49,25 +52,23 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # The change list.
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        products: models.QuerySet[Any] = super().get_queryset(request)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        products: QuerySet[Any] = super().get_queryset(request)
         through = get_placement(self.model).through
         if holder_of(self.model):
             products = products.defer(*DERIVED_FIELDS)
         elif LOOKUP_SEP not in through:  # for a list_select_related of the companion
             products = products.defer(*(f"{through}{LOOKUP_SEP}{name}" for name in DERIVED_FIELDS))
-        annotated: models.QuerySet[Any] = products.annotate(**{PICTURES: pictures_of(self.model)})
+        annotated: QuerySet[Any] = products.annotate(**{PICTURES: pictures_of(self.model)})
         return annotated
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        shown = super().get_list_display(request)
-        return shown if STATE in shown else [*shown, STATE]
+    def get_list_display(self, request: HttpRequest) -> Options[Any]:
+        return _with(STATE, super().get_list_display(request))
 
-    def get_list_filter(self, request: HttpRequest) -> Any:
-        filters = super().get_list_filter(request)
-        return filters if StateFilter in filters else [*filters, StateFilter]
+    def get_list_filter(self, request: HttpRequest) -> Options[Any]:
+        return _with(StateFilter, super().get_list_filter(request))
 
-    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 has actions on the change page too, and says which are asked for; 5.2 knows no such thing.
         location = {} if action_location is None else {"action_location": action_location}
         # Not by the attribute, which a shop's admin with actions of its own replaces.
@@ -78,35 +79,36 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {**actions, **{name: action for name, action in own if action is not None}}
 
     @admin.display(description=gettext_lazy("picture state"))
-    def similar_products_state(self, product: Any) -> str:
+    def similar_products_state(self, product: Model) -> str:
         pictures = getattr(product, PICTURES, None)
         return self.get_empty_value_display() if pictures is None else render_states(pictures)
 
     @admin.action(
         description=gettext_lazy("Embed pending pictures of selected %(verbose_name_plural)s"), permissions=["change"]
     )
-    def similar_products_embed(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+    def similar_products_embed(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
         self._embed(request, queryset, retry_failed=False)
 
     @admin.action(
         description=gettext_lazy("Retry failed pictures of selected %(verbose_name_plural)s"), permissions=["change"]
     )
-    def similar_products_retry(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+    def similar_products_retry(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
         self._embed(request, queryset, retry_failed=True)
 
-    def _embed(self, request: HttpRequest, products: models.QuerySet[Any], *, retry_failed: bool) -> None:
+    def _embed(self, request: HttpRequest, products: QuerySet[Model], *, retry_failed: bool) -> None:
         outcome = embed_products(products, retry_failed=retry_failed)
         level = messages.SUCCESS if outcome.is_good else messages.WARNING
         self.message_user(request, str(outcome), messages.ERROR if outcome.problem else level)
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(
-            request, {"similar_products_catalogue": self._url("similar_products"), **(extra_context or {})}
-        )
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        catalogue_url = {"similar_products_catalogue": self._url("similar_products")}
+        return super().changelist_view(request, catalogue_url | (extra_context or {}))
 
     # The change page.
 
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
         product = context.get("original")
         if product is not None and not context.get("is_popup"):
             context["similar_products"] = shown_by_the_shop(self, product, request, self.similar_products_limit)
@@ -122,26 +124,23 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     # Pages of its own.
 
-    def get_urls(self) -> Any:
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
         # csrf_exempt: Django reads the form to find the token, and the photo's length is to be known before that.
-        photo = self.admin_site.admin_view(csrf_exempt(self._photo_view))
+        photo_view = view(csrf_exempt(self._photo_view))
         return [
-            path(
-                "similar-products/",
-                self.admin_site.admin_view(self._catalogue_view),
-                name=self._name("similar_products"),
-            ),
-            path("<path:object_id>/similar-products/", photo, name=self._name("similar_products_photo")),
+            path("similar-products/", view(self._catalogue_view), name=self._name("similar_products")),
+            path("<path:object_id>/similar-products/", photo_view, name=self._name("similar_products_photo")),
             *super().get_urls(),
         ]
 
     def _name(self, page: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
 
-    def _url(self, page: str, *arguments: Any) -> str:
+    def _url(self, page: str, *arguments: str) -> str:
         return reverse(f"admin:{self._name(page)}", args=arguments, current_app=self.admin_site.name)
 
-    def _photo_form(self, product: models.Model) -> dict[str, Any]:
+    def _photo_form(self, product: Model) -> dict[str, Any]:
         return {
             "similar_products_photo": self._url("similar_products_photo", quote(product.pk)),
             "similar_products_max_bytes": uploads.MAX_PHOTO_BYTES,
@@ -156,21 +155,21 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         if product is None:
             raise Http404(gettext("There is no such product."))
         if request.method != "POST":
-            return self._tried(request, product, None)
+            return self._render_photo(request, product, None)
         try:
             uploads.refuse_length(request)
             if not hasattr(request, "_files"):  # unless a middleware has read the form already
                 request.upload_handlers = [uploads.PhotoInMemory(request)]
             response: HttpResponse = csrf_protect(self._answer_photo)(request, product)
         except ImageRejected as rejected:
-            return self._tried(request, product, TriedPhoto(problem=str(rejected)))
+            return self._render_photo(request, product, TriedPhoto(problem=str(rejected)))
         return response
 
-    def _answer_photo(self, request: HttpRequest, product: models.Model) -> HttpResponse:
-        photo = uploads.read_photo(request)
-        return self._tried(request, product, try_photo(self, product, request, photo, self.similar_products_limit))
+    def _answer_photo(self, request: HttpRequest, product: Model) -> HttpResponse:
+        tried = try_photo(self, product, request, uploads.read_photo(request), self.similar_products_limit)
+        return self._render_photo(request, product, tried)
 
-    def _tried(self, request: HttpRequest, product: models.Model, tried: TriedPhoto | None) -> HttpResponse:
+    def _render_photo(self, request: HttpRequest, product: Model, tried: TriedPhoto | None) -> HttpResponse:
         context = {
             **self._page(request, gettext("What a photo finds")),
             **self._photo_form(product),
@@ -187,7 +186,7 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise PermissionDenied
         context = {
             **self._page(request, gettext("Visual catalogue")),
-            **catalogue.describe(self, request),
+            **catalogue.describe(self, request, self.similar_products_category),
             "change_list": self._url("changelist"),
         }
         return TemplateResponse(request, "admin/similar_products/catalogue.html", context)
@@ -197,27 +196,19 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         return {**self.admin_site.each_context(request), "opts": self.opts, "title": title, "media": self.media}
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        return [*super().check(**kwargs), *_check(self)]
+        own = _check_placement(self, "products", "") or self._check_category()
+        return [*super().check(**kwargs), *own]
 
-
-def _check(model_admin: SimilarProductsAdminMixin) -> list[checks.CheckMessage]:
-    """E020: the admin's model has no vectors. E021: its ``similar_products_category`` names no field."""
-    messages_of_model = _check_placement(model_admin, "products", "")
-    if messages_of_model or not model_admin.similar_products_category:
-        return messages_of_model
-    name = type(model_admin).__name__
-    try:
-        field_at_end(model_admin.model, model_admin.similar_products_category)
-    except FieldDoesNotExist as error:
-        return [
-            checks.Error(
-                f"{name}.similar_products_category is {model_admin.similar_products_category!r}: {error}",
-                hint='Name a field of the product, as in "category", or a path, as in "category__parent".',
-                obj=type(model_admin),
-                id="similar_products.E021",
-            )
-        ]
-    return []
+    def _check_category(self) -> list[checks.CheckMessage]:
+        category, admin_class = self.similar_products_category, type(self)
+        try:
+            if category:
+                field_at_end(self.model, category)
+        except FieldDoesNotExist as error:
+            sentence = f"{admin_class.__name__}.similar_products_category is {category!r}: {error}"
+            hint = 'Name a field of the product, as in "category", or a path, as in "category__parent".'
+            return [checks.Error(sentence, hint=hint, obj=admin_class, id="similar_products.E021")]
+        return []
 
 
 class PictureStateInlineMixin(InlineModelAdmin):  # type: ignore[type-arg]
@@ -227,22 +218,20 @@ class PictureStateInlineMixin(InlineModelAdmin):  # type: ignore[type-arg]
     With ``fieldsets`` of its own an inline names ``similar_products_state`` in them.
     """
 
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
-        pictures: models.QuerySet[Any] = super().get_queryset(request)
-        states = pictures_of(self.model, _way_to_vectors(self.model))
-        annotated: models.QuerySet[Any] = pictures.annotate(**{PICTURES: states})
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        states = pictures_of(self.model, _path_to_vectors(self.model))
+        annotated: QuerySet[Any] = super().get_queryset(request).annotate(**{PICTURES: states})
         return annotated
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        readonly = super().get_readonly_fields(request, obj)
-        return readonly if STATE in readonly else [*readonly, STATE]
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Options[str]:
+        return _with(STATE, super().get_readonly_fields(request, obj))
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Options[Any]:
         fields = super().get_fields(request, obj)
         return fields if STATE in flatten(fields) else [*fields, STATE]
 
     @admin.display(description=gettext_lazy("picture state"))
-    def similar_products_state(self, picture: Any) -> str:
+    def similar_products_state(self, picture: Model) -> str:
         pictures = getattr(picture, PICTURES, None)
         return self.get_empty_value_display() if pictures is None else render_states(pictures, with_reasons=True)
 
@@ -251,33 +240,34 @@ class PictureStateInlineMixin(InlineModelAdmin):  # type: ignore[type-arg]
         return super().media + forms.Media(css={"all": ["similar_products/admin.css"]})
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        return [*super().check(**kwargs), *_check_placement(self, "pictures", _way_to_vectors(self.model))]
+        return [*super().check(**kwargs), *_check_placement(self, "pictures", _path_to_vectors(self.model))]
 
 
-def _check_placement(model_admin: Any, what: str, through: str) -> list[checks.CheckMessage]:
+def _with(option: OptionT, options: "Options[OptionT]") -> "Options[OptionT]":
+    return options if option in options else [*options, option]
+
+
+def _check_placement(model_admin: "BaseModelAdmin[Model]", what: str, through: str) -> list[checks.CheckMessage]:
+    """E020: the model has no vectors."""
+    admin_class = type(model_admin)
     try:
         get_placement(model_admin.model, through)
     except (TypeError, FieldDoesNotExist) as error:
-        return [
-            checks.Error(
-                f"{type(model_admin).__name__} is for {what} with vectors: {error}",
-                hint="Take our mixin from it, or say where its vectors are.",
-                obj=type(model_admin),
-                id="similar_products.E020",
-            )
-        ]
+        sentence = f"{admin_class.__name__} is for {what} with vectors: {error}"
+        hint = "Take our mixin from it, or say where its vectors are."
+        return [checks.Error(sentence, hint=hint, obj=admin_class, id="similar_products.E020")]
     return []
 
 
-def _way_to_vectors(model: type[models.Model]) -> str:
+def _path_to_vectors(model: type[Model]) -> str:
     """Return the relations from a picture's model to the model with the vectors made from it; '' where they are one."""
     if holder_of(model):
         return ""
-    for picture, holders in get_pictures().items():
+    for picture, (holder, *_) in get_pictures().items():
         if issubclass(model, picture.model):
             hops: list[str] = []
-            current: type[models.Model] = holders[0]
-            for name in holders[0].similar_image.split(LOOKUP_SEP)[:-1]:
+            current: type[Model] = holder
+            for name in holder.similar_image.split(LOOKUP_SEP)[:-1]:
                 relation: Any = current._meta.get_field(name)
                 hops.insert(0, relation.related_query_name())
                 current = relation.related_model

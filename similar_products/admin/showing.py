@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, TypeAlias
 
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, transaction
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db import transaction
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.db.models.constants import LOOKUP_SEP
+from django.db.models.fields.files import FieldFile
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -32,8 +34,10 @@ from ..visibility import visible_and_similar, visible_products
 
 logger = logging.getLogger(__name__)
 
+ProductAdmin: TypeAlias = "ModelAdmin[Model]"
+
 PICTURES = "similar_products_pictures"
-"""The annotation that ``states.pictures_of`` has in every queryset of our admins."""
+"""The annotation of our admins' querysets with what ``states.pictures_of`` gives."""
 RANKED = 100
 """Number of nearest products among which the rank of a photo's own product is determined."""
 
@@ -90,17 +94,11 @@ def find_encoder() -> tuple[Encoder | None, str]:
 def render_states(pictures: Sequence[PictureColumns], *, with_reasons: bool = False) -> SafeString:
     """Return as HTML how many of a row's pictures are in which state; why some failed as a hint, or as text as well."""
     encoder, problem = find_encoder()
-    states: list[dict[str, Any]] = []
-    if encoder is not None:
-        counted = Counter(
-            (state := state_of_picture(picture, encoder.name), (picture["error"] or "") if state == "failed" else "")
-            for picture in pictures or [NO_PICTURE]
-        )
-        for (state, code), number in counted.items():
-            reason = REASONS.get(code, "")
-            states.append(
-                {"state": state, "name": STATE_NAMES[state], "code": code, "reason": reason, "number": number}
-            )
+    counts = {} if encoder is None else _count_states(pictures or [NO_PICTURE], encoder.name)
+    states = [
+        {"state": state, "name": STATE_NAMES[state], "code": code, "reason": REASONS.get(code, ""), "number": number}
+        for (state, code), number in counts.items()
+    ]
     context = {
         "states": states,
         "several": len(pictures) > 1,
@@ -108,6 +106,12 @@ def render_states(pictures: Sequence[PictureColumns], *, with_reasons: bool = Fa
         "with_reasons": with_reasons,
     }
     return render_to_string("admin/similar_products/state.html", context)
+
+
+def _count_states(pictures: Sequence[PictureColumns], encoder_name: str) -> dict[tuple[str, str], int]:
+    """Return the number of pictures by state and, of failed ones, error code."""
+    states = ((state_of_picture(picture, encoder_name), picture["error"] or "") for picture in pictures)
+    return Counter((state, code if state == "failed" else "") for state, code in states)
 
 
 def copy_for_visitor(request: HttpRequest) -> HttpRequest:
@@ -131,7 +135,7 @@ def report_problems(similar: Similar, using: str) -> Iterator[None]:
         similar.problem = gettext("Similar products cannot be found at the moment; the log says why.")
 
 
-def shown_by_the_shop(model_admin: Any, product: models.Model, request: HttpRequest, limit: int) -> Similar:
+def shown_by_the_shop(model_admin: ProductAdmin, product: Model, request: HttpRequest, limit: int) -> Similar:
     """Return the products that the shop shows beside ``product``, by the same rules, and why there are none."""
     shown = Similar()
     with report_problems(shown, product._state.db or "default"):
@@ -158,7 +162,7 @@ def shown_by_the_shop(model_admin: Any, product: models.Model, request: HttpRequ
 
 
 def try_photo(
-    model_admin: Any, product: models.Model, request: HttpRequest, photo: bytes | IO[bytes], limit: int
+    model_admin: ProductAdmin, product: Model, request: HttpRequest, photo: bytes | IO[bytes], limit: int
 ) -> TriedPhoto:
     """Return what customers would find by ``photo``, and where among it ``product`` is."""
     tried = TriedPhoto()
@@ -184,7 +188,7 @@ def try_photo(
     return tried
 
 
-def _rank(model_admin: Any, request: HttpRequest, similar: QuerySet[Any], limit: int) -> list[Card]:
+def _rank(model_admin: ProductAdmin, request: HttpRequest, similar: QuerySet[Model], limit: int) -> list[Card]:
     """Return what the shop's rules choose. The one place of the admin that asks ``ranked``."""
     placement = get_placement(similar.model)
     if placement.several:
@@ -194,35 +198,32 @@ def _rank(model_admin: Any, request: HttpRequest, similar: QuerySet[Any], limit:
     return [make_card(model_admin, request, row) for row in ranked(similar, limit)]
 
 
-def make_card(model_admin: Any, request: HttpRequest, product: Any, image: str | None = None) -> Card:
-    """Return the card of a product; ``image`` names the picture to be shown where it is not the product's own."""
-    code = getattr(product, "likeness", "")
-    first = getattr(product, "similar_products_first", None) if image is None else image
-    matched = ""
-    if first is None:
-        picture = picture_of(product)
-    else:
-        picture = file_of(product, first)
-        matched_image = getattr(product, "matched_image", first)
-        matched = "" if matched_image == first else url_of(file_of(product, matched_image))
+def make_card(
+    model_admin: ProductAdmin,
+    request: HttpRequest,
+    product: Model,
+    image: str | None = None,
+    similarity: float | None = None,
+) -> Card:
+    """Return the card of a product; ``image`` and ``similarity`` where the product, as it was found, has none."""
+    code: str = getattr(product, "likeness", "")
+    matched: str | None = getattr(product, "matched_image", None)
+    first: str | None = getattr(product, "similar_products_first", image)
+    shown = matched if first is None else first
+    placement = get_placement(product.__class__)
     return Card(
         name=str(product),
         url=change_url(model_admin, request, product),
-        picture=url_of(picture),
-        matched=matched,
-        similarity=getattr(product, "similarity", None),
+        picture=url_of(picture_of(product, placement) if shown is None else placement.picture(product, shown)),
+        matched="" if matched == shown else url_of(placement.picture(product, matched)),
+        similarity=getattr(product, "similarity", similarity),
         word=str(WORDS[code]) if code else "",
         word_code=code.replace(" ", "-"),
         is_pinned=getattr(product, "pinned", False),
     )
 
 
-def file_of(product: models.Model, image: str) -> Any:
-    """Return the picture of that name as the file field of the product's pictures gives it."""
-    return get_placement(product.__class__).picture(product, image)
-
-
-def url_of(picture: Any) -> str:
+def url_of(picture: FieldFile | None) -> str:
     """Return the URL of a picture; '' where there is no picture or its storage gives none."""
     try:
         return str(picture.url) if picture else ""
@@ -231,7 +232,7 @@ def url_of(picture: Any) -> str:
         return ""
 
 
-def change_url(model_admin: Any, request: HttpRequest, product: models.Model) -> str:
+def change_url(model_admin: ProductAdmin, request: HttpRequest, product: Model) -> str:
     """Return the URL of a product's change page; '' for those who may not see it."""
     if not model_admin.has_view_or_change_permission(request, product):
         return ""
@@ -245,12 +246,10 @@ def change_url(model_admin: Any, request: HttpRequest, product: models.Model) ->
 
 def _why_not(pictures: Sequence[PictureColumns]) -> str:
     """Return why a product with these pictures, of which none is servable, cannot be compared with others."""
-    encoder = get_encoder()
-    states = Counter(state_of_picture(picture, encoder.name) for picture in pictures)
-    if states["pending"]:
+    counts = _count_states(pictures, get_encoder().name)
+    if ("pending", "") in counts:
         return gettext("The picture is not embedded yet: it is pending.")
-    if states["failed"]:
-        codes = {picture["error"] or "" for picture in pictures if state_of_picture(picture, encoder.name) == "failed"}
-        reasons = " ".join(str(REASONS.get(code, code)) for code in sorted(codes))
+    if codes := sorted(code for state, code in counts if state == "failed"):
+        reasons = " ".join(str(REASONS.get(code, code)) for code in codes)
         return gettext("The picture could not be embedded. %(reasons)s") % {"reasons": reasons}
     return gettext("This product has no picture.")

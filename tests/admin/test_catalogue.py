@@ -114,7 +114,7 @@ def test_coverage__counts_what_the_admin_lists(rf, admin_user):
 
     request = rf.get("/", {"look": "duplicates"})
     request.user = admin_user
-    described = catalogue.describe(Own(Shirt, site), request)
+    described = catalogue.describe(Own(Shirt, site), request, "color")
     assert (described["products"], described["ready"]) == (2, 2)
     assert [finding.product.name for finding in described["look"].findings] == ["a"]
 
@@ -128,7 +128,7 @@ def test_duplicates__only_what_the_admin_lists_is_named(rf, admin_user):
 
     request = rf.get("/", {"look": "duplicates"})
     request.user = admin_user
-    look = catalogue.describe(Own(Shirt, site), request)["look"]
+    look = catalogue.describe(Own(Shirt, site), request, "color")["look"]
     assert [[each.name for each in (found.product, *found.others)] for found in look.findings] == [["b", "b again"]]
 
 
@@ -149,7 +149,7 @@ def test_page__of_several_replicas_one_is_asked(rf, admin_user, settings, look):
     request = rf.get("/", {"look": look})
     request.user = admin_user
     settings.DATABASE_ROUTERS = [Replicas()]
-    described = catalogue.describe(ShirtAdmin(Shirt, site), request)
+    described = catalogue.describe(ShirtAdmin(Shirt, site), request, "color")
     assert (described["products"], described["look"].problem) == (12, "")
     assert described["look"].findings
 
@@ -236,7 +236,7 @@ def test_duplicates__without_bands_is_said(admin_client, settings):
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": None}
     fill("product", TWINS)
     page = text(admin_client.get(url_of(Shirt, "?look=duplicates")))
-    assert f"Nobody has calibrated the encoder {ENCODER}" in page
+    assert f"The encoder {ENCODER} has not been calibrated" in page
 
 
 def test_duplicates__nothing_is_looked_for_unasked(admin_client):
@@ -276,7 +276,7 @@ def test_categories__product_among_another_one(admin_client):
     categories(12)
     response = admin_client.get(url_of(Shirt, "?look=categories"))
     assert [names[0] for names in findings_in(response)] == ["shirt 03"]
-    assert "In blue; of its 10 neighbours 10 are in red." in text(response)
+    assert "In blue, but 10 of its 10 neighbours are in red." in text(response)
 
 
 def test_categories__too_few_neighbours_and_no_category_say_nothing(admin_client):
@@ -302,7 +302,7 @@ def test_categories__by_a_foreign_key(admin_client):
     Vase.objects.update(shelf=many)
     Vase.objects.filter(pk=rows["vase 2"].pk).update(shelf=one)
     page = text(admin_client.get(url_of(Vase, "?look=categories")))
-    assert f"In {one}; of its 7 neighbours 7 are in {many}." in page
+    assert f"In {one}, but 7 of its 7 neighbours are in {many}." in page
 
 
 def test_categories__by_many_to_many_through_pictures(admin_client):
