@@ -1,12 +1,13 @@
 """The form of a rule in the admin, and the set of them on a product's page."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 from django import forms
+from django.contrib.admin import AdminSite
 from django.contrib.admin.widgets import AutocompleteMixin
 from django.contrib.contenttypes.forms import BaseGenericInlineFormSet
 from django.contrib.contenttypes.models import ContentType
@@ -16,25 +17,16 @@ from django.urls import reverse
 from django.utils.translation import gettext
 
 from ..search.placement import root_of
-from .models import Rule, key_of
+from .models import Rule, valid_keys
 
 
 def names_of(model: type[models.Model] | None, keys: Iterable[str], using: str | None = None) -> dict[str, str]:
     """Return the products' texts by their keys, those of them that exist: one query."""
-    if model is None:
+    known = [] if model is None else list(valid_keys(model, set(keys) - {""}))
+    if model is None or not known:
         return {}
-    known = []
-    for key in set(keys) - {""}:
-        try:
-            known.append(key_of(model, key))
-        except ValueError:
-            continue
-    products = root_of(model)._base_manager.using(using).filter(pk__in=known) if known else ()
+    products = root_of(model)._base_manager.using(using).filter(pk__in=known)
     return {str(product.pk): str(product) for product in products}
-
-
-def _model_of(rule: Rule) -> Any:
-    return rule.content_type.model_class()
 
 
 def refuse_contradictions(rules: list[Rule], names: dict[str, str] | None = None) -> None:
@@ -43,7 +35,7 @@ def refuse_contradictions(rules: list[Rule], names: dict[str, str] | None = None
         if not first.contradicts(second):
             continue
         if names is None:
-            names = names_of(_model_of(first), {first.other_key, second.other_key})
+            names = names_of(first.content_type.model_class(), {first.other_key, second.other_key})
         one, other = (names.get(rule.other_key, rule.other_key) for rule in (first, second))
         if first.other_key == second.other_key:
             raise ValidationError(
@@ -65,8 +57,8 @@ class ProductSelect(AutocompleteMixin, forms.Select):
     Django's own needs a foreign key; a rule has the key of a product of any model, as text.
     """
 
-    def __init__(self, model: type[models.Model], admin_site: Any, choices: Any = ()) -> None:
-        super().__init__(Rule._meta.get_field("other_key"), admin_site, choices=choices)
+    def __init__(self, model: type[models.Model], admin_site: AdminSite) -> None:
+        super().__init__(Rule._meta.get_field("other_key"), admin_site)
         self.model = model
 
     def get_url(self) -> str:
@@ -74,8 +66,16 @@ class ProductSelect(AutocompleteMixin, forms.Select):
         name = f"{self.admin_site.name}:similar_products_merchandising_rule_products"
         return reverse(name, args=[options.app_label, options.model_name])
 
-    def optgroups(self, name: Any, value: Any, attrs: Any = None) -> Any:
-        return forms.Select.optgroups(self, name, value, attrs)
+    def optgroups(
+        self, name: str, value: Sequence[str], attrs: dict[str, Any] | None = None
+    ) -> list[tuple[str | None, list[dict[str, Any]], int | None]]:
+        return forms.Select.optgroups(self, name, list(value), attrs)
+
+
+def search_products(form: "type[forms.ModelForm[Rule]]", model: type[models.Model], admin_site: AdminSite) -> None:
+    """Let the other product of a rule be chosen by a search, except by somebody who may only look."""
+    if "other_key" in form.base_fields:
+        form.base_fields["other_key"].widget = ProductSelect(model, admin_site)
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -92,7 +92,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         key = str(self["other_key"].value() or "")
         if names is None:
-            self.names = names_of(_model_of(self.instance), {key})
+            self.names = names_of(self.instance.content_type.model_class(), {key})
         # What is chosen is shown; what else there is to choose the select asks for.
         self.fields["other_key"].widget.choices = [("", ""), *([(key, self.names.get(key, key))] if key else [])]
 
@@ -139,16 +139,17 @@ class RuleFormSet(BaseGenericInlineFormSet):  # type: ignore[type-arg]
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
         return {**super().get_form_kwargs(index), "names": self.names}
 
-    def add_fields(self, form: Any, index: int | None) -> None:
+    def add_fields(self, form: "forms.ModelForm[Rule]", index: int | None) -> None:
         super().add_fields(form, index)
         # Before the rule is looked at, and not only when it is saved.
         form.instance.content_type = self._content_type
         form.instance.product_key = "" if self.instance._state.adding else str(self.instance.pk)
         form.instance.other_name = self.names.get(form.instance.other_key, form.instance.other_key)
 
-    def save_new(self, form: Any, commit: bool = True) -> Any:
+    def save_new(self, form: "forms.ModelForm[Rule]", commit: bool = True) -> Rule:
         form.instance.product_key = str(self.instance.pk)
-        return form.save(commit=commit)
+        rule: Rule = form.save(commit=commit)
+        return rule
 
     def clean(self) -> None:
         super().clean()

@@ -1,6 +1,8 @@
 """The one table: a rule stands at one product, and says something about another or about that product itself."""
 
 import math
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import connection, models
 from django.db.models import F, Q
+from django.db.models.expressions import Combinable
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from ..search.placement import root_of
@@ -17,7 +21,7 @@ from ..search.placement import root_of
 MAX_KEY_LENGTH = 255
 
 
-def key_of(model: type[models.Model], value: Any) -> Any:
+def key_of(model: type[models.Model], value: object) -> Hashable:
     """Return a primary key of ``model`` as Python has it, from text or as it is.
 
     Raises ``ValueError`` for what can be none; a shop's own validators are not asked, since old keys may break them.
@@ -26,7 +30,7 @@ def key_of(model: type[models.Model], value: Any) -> Any:
     while field.remote_field is not None:
         field = field.target_field
     try:
-        key = field.to_python(value)
+        key: Hashable = field.to_python(value)
     except (ValidationError, TypeError, OverflowError) as error:
         raise ValueError(f"{value!r} is no key of {model._meta.label}.") from error
     low, high = -math.inf, math.inf
@@ -37,6 +41,13 @@ def key_of(model: type[models.Model], value: Any) -> Any:
     return key
 
 
+def valid_keys(model: type[models.Model], values: Iterable[object]) -> Iterator[Hashable]:
+    """Yield ``key_of`` each value, without those of a time when the model's keys were of another type."""
+    for value in values:
+        with suppress(ValueError):
+            yield key_of(model, value)
+
+
 class RuleQuerySet(models.QuerySet["Rule"]):
     def of(self, model: type[models.Model]) -> "RuleQuerySet":
         """Return the rules of the products of ``model``, found without asking for its content type first."""
@@ -44,7 +55,7 @@ class RuleQuerySet(models.QuerySet["Rule"]):
         kind = ContentType.objects.filter(app_label=options.app_label, model=options.model_name)
         return self.filter(content_type=models.Subquery(kind.values("pk")[:1]))
 
-    def in_force(self, at: Any) -> "RuleQuerySet":
+    def in_force(self, at: datetime | Combinable) -> "RuleQuerySet":
         """Return the rules that have started by ``at`` and not ended: an instant, or an expression for one."""
         started = Q(start__isnull=True) | Q(start__lte=at)
         return self.filter(started, Q(end__isnull=True) | Q(end__gt=at))
@@ -109,12 +120,16 @@ class Rule(models.Model):
             ),
         )
 
+    # The texts of the two products, where the admin lists rules.
+    product_name: str
+    other_name: str
+
     def __str__(self) -> str:
         return str(self.get_action_display())
 
     def clean(self) -> None:
         """Say by its field what is wrong, where the constraints could only speak of the whole rule."""
-        wrong: dict[str, Any] = {}
+        wrong: dict[str, str | Promise] = {}
         if self.action == self.Action.HIDE_EVERYWHERE:
             if self.other_key:
                 wrong["other_key"] = _("This product itself is hidden everywhere: leave the other product empty.")

@@ -1,6 +1,6 @@
 """What the rules in force come to for one list, as expressions in its own query."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -17,7 +17,7 @@ from django.db.models.signals import post_delete
 from ..search.expressions import Condition, Independent, Written
 from ..search.placement import get_placement, root_of
 from ..search.rules import Rules
-from .models import Rule, key_of
+from .models import Rule, valid_keys
 
 TEXT = TextField()
 TEXTS = ArrayField(TEXT)
@@ -61,7 +61,7 @@ class PinsAndHides(Rules):
             "rules": _rules_now(root) if at is None else _rules(root, at),
             "shown": Written("ARRAY{keys}", keys=Subquery(products.values(_rule_key=Cast("pk", TEXT))))
             if isinstance(products, models.QuerySet)
-            else Value([str(key) for key in self._valid(products)], TEXTS),
+            else Value([str(key) for key in valid_keys(model, products)], TEXTS),
         }
         self.may_pin = isinstance(products, models.QuerySet) or bool(products)
         self._pinned = Independent(Written(PINNED, **self._parts, output_field=TEXT))
@@ -84,20 +84,13 @@ class PinsAndHides(Rules):
         if keys is None:
             pinned = products.filter(Condition("{key}::text IN {keys}", key="pk", keys=self._pinned))
         else:
-            pinned = products.filter(pk__in=list(self._valid(keys)))
+            pinned = products.filter(pk__in=list(valid_keys(self._model, keys)))
         place = Written(PLACE, **self._parts, key="pk", output_field=IntegerField())
         return cast("models.QuerySet[ModelT]", pinned.annotate(_place=place))
 
     def _is_none_of(self, keys: str) -> Condition:
         subquery = Independent(Written(keys, **self._parts, output_field=TEXT))
         return Condition("NOT ({key}::text IN {keys})", key="pk", keys=subquery)
-
-    def _valid(self, keys: Sequence[Any]) -> Iterator[Any]:
-        for key in keys:
-            try:
-                yield key_of(self._model, key)
-            except ValueError:
-                continue  # of a time when the model's keys were of another type
 
 
 def _rules(root: type[models.Model], at: Any) -> Independent:
