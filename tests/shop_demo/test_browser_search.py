@@ -198,7 +198,7 @@ def test_address__typed_and_pasted(search, settings, monkeypatch, products, pict
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "FETCH_URLS": True}
     page, web, fetched, asked = search.page, "https://pictures.invalid", [], []
     on_the_web = {f"{web}/2.jpg": pictures[2], f"{web}/4.jpg": pictures[4]}
-    fetch = "similar_products.pictures.fetch.fetch_picture"
+    fetch = "similar_products.rest_framework.photos.fetch_picture"
     monkeypatch.setattr(fetch, lambda url: fetched.append(url) or on_the_web[url])
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
