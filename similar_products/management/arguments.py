@@ -1,21 +1,22 @@
-"""What the commands that look at a catalogue have in common: which products, how many, and how to say it."""
+"""The options that several commands have, and the types of their values."""
 
-import os
-from argparse import ArgumentTypeError
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypeVar
 
-from django.core.exceptions import (
-    EmptyResultSet,
-    FieldError,
-    ValidationError,
-)
-from django.db import models
+from django.core.exceptions import EmptyResultSet, FieldError, ValidationError
+from django.db import connections
+from django.db.models import Model, QuerySet
 
+from ..catalogue.evaluation import SEED
 from ..catalogue.neighbours import CatalogueError
-from ..catalogue.sheets import plain, read_font
+from ..catalogue.sheets import read_font
+
+ModelT = TypeVar("ModelT", bound=Model)
+Condition: TypeAlias = tuple[str, str | list[str] | bool]
+"""A path and its value, as ``filter`` takes them."""
 
 MAX_SEED = 2**32 - 1
 """scikit-learn takes no greater one."""
@@ -38,17 +39,14 @@ def seed_number(text: str) -> int:
 
 def share(text: str) -> float:
     """Return the share from 0 to 1 that an option gives."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
+    with suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
 
 
-def condition(text: str) -> tuple[str, Any]:
-    """Return path and value of the condition that an option gives, as ``filter`` takes them."""
+def condition(text: str) -> Condition:
+    """Return the condition that an option gives."""
     path, separator, value = text.partition("=")
     if not separator or not path:
         raise ArgumentTypeError(f"{text!r} is no condition; write FIELD=VALUE, as category__name=Hats or stock__gt=0")
@@ -64,92 +62,52 @@ def condition(text: str) -> tuple[str, Any]:
     return path, value
 
 
-def filter_by(
-    products: "models.QuerySet[Any]", conditions: Sequence[tuple[str, Any]], option: str
-) -> "models.QuerySet[Any]":
-    """Return what of ``products`` meets all ``conditions``; raise ``CatalogueError`` where one cannot be asked."""
-    for path, value in conditions:
-        with explain_field_errors(products.model, f"{option} {path}"):
-            products = products.filter(**{path: value})
-            with suppress(EmptyResultSet):
-                products.query.sql_with_params()  # some of what cannot be asked Django sees no sooner
-    return products
+def add_model(parser: ArgumentParser) -> None:
+    text = "The product model, or the model with its vectors; needed where there are several."
+    parser.add_argument("model", nargs="?", default="", metavar="app.Model", help=text)
 
 
-@contextmanager
-def explain_field_errors(model: type[models.Model], what: str) -> Iterator[None]:
-    """Turn what Django says of a field or a value that does not fit into a ``CatalogueError`` that names ``what``."""
-    try:
-        yield
-    except (FieldError, ValidationError, OverflowError, TypeError, ValueError) as error:
-        reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-        raise CatalogueError(f"{what} cannot be asked of {model._meta.label}: {reason.rstrip('.')}.") from error
+def add_database(parser: ArgumentParser) -> None:
+    parser.add_argument("--database", choices=tuple(connections), help="Alias of the database (the router's).")
 
 
-def table(rows: list[list[Any]]) -> str:
-    """Return rows of cells as lines of text, the first column to the left and the others to the right.
-
-    Names that people gave may move a terminal's cursor or hide a line: of such characters none is left.
-    """
-    rows = [[_visible(str(cell)) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+def add_label(parser: ArgumentParser, *, is_required: bool = False) -> None:
+    text = "Field or relation of the product whose values are the labels, as in category__name."
+    parser.add_argument("--by", required=is_required, metavar="FIELD", help=text)
 
 
-def _visible(text: str) -> str:
-    indent = text[: len(text) - len(text.lstrip(" "))]
-    return indent + plain(text)
+def add_where(parser: ArgumentParser, name: str = "--where", of: str = "the products") -> None:
+    """Add an option that may be given several times, each time with one condition more."""
+    text = f"Condition on {of}, as in stock__gt=0; may be given several times."
+    parser.add_argument(name, type=condition, action="append", default=[], metavar="FIELD=VALUE", help=text)
 
 
-def writable_file(path: Path, suffix: str = "") -> Path:
-    """Return the file to write, looked at before the work is done. Raises ``CatalogueError`` where it cannot be."""
-    if suffix and path.suffix.lower() != suffix:
-        raise CatalogueError(f"{str(path)!r} does not end in {suffix}; name a file that does.")
-    try:
-        if not path.parent.is_dir():
-            raise CatalogueError(f"{path} cannot be written: there is no folder {path.parent}; create it first.")
-        if path.is_dir():
-            raise CatalogueError(f"{path} is a folder; name a file.")
-        if path.exists() and not path.is_file():
-            raise CatalogueError(f"{path} is no ordinary file; name another.")
-        _partial(path).exists()  # whose name is longer
-    except OSError as error:
-        raise CatalogueError(f"{path} cannot be written: {error.strerror}; name another file.") from error
-    if not os.access(path.parent, os.W_OK):
-        raise CatalogueError(f"{path} cannot be written: nothing may be written in {path.parent}; name another file.")
-    return path
+def add_seed(parser: ArgumentParser) -> None:
+    parser.add_argument("--seed", type=seed_number, default=SEED, metavar="N", help=f"Random seed ({SEED}).")
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield the name of a file that takes the place of ``path`` when the block ends well, and else goes away."""
-    target = path.resolve()  # of a link: what it leads to
-    partial = _partial(target)
-    try:
-        yield partial
-        partial.replace(target)
-    except OSError as error:
-        raise CatalogueError(f"{path} cannot be written: {error.strerror or error}; name another file.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+def add_neighbours(parser: ArgumentParser, number: int) -> None:
+    text = f"Number of neighbours of each product ({number})."
+    parser.add_argument("-k", type=positive, default=number, metavar="N", help=text)
 
 
-def _partial(path: Path) -> Path:
-    target = path.resolve()
-    return target.with_name(f".{target.name}.{os.getpid()}.partial")
+def add_sample(parser: ArgumentParser, number: int, meaning: str) -> None:
+    parser.add_argument("--sample", type=positive, default=number, metavar="N", help=f"{meaning} ({number:,}).")
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
-    """Write each file whole, or none at all. Raises ``CatalogueError`` where that fails."""
-    with ExitStack() as files:
-        for path, data in contents.items():
-            files.enter_context(whole_file(path)).write_bytes(data)
+def add_output(parser: ArgumentParser, metavar: str = "FILE", *, default: str = "") -> None:
+    """Add ``--output``, required unless ``default`` says what is written without it."""
+    text = f"File to write, whole or not at all{f' ({default})' if default else ''}."
+    parser.add_argument("--output", type=Path, metavar=metavar, required=not default, help=text)
+
+
+def add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON instead of a table.")
+
+
+def add_font(parser: ArgumentParser) -> None:
+    text = "TrueType or OpenType font for text in other than Latin letters."
+    parser.add_argument("--font", type=Path, metavar="FILE", help=text)
 
 
 def check_font(path: Path | None) -> None:
@@ -160,3 +118,23 @@ def check_font(path: Path | None) -> None:
         raise CatalogueError(
             f"{path} is no font that can be read ({error}); name a TrueType or OpenType file."
         ) from error
+
+
+def filter_by(products: QuerySet[ModelT], conditions: Sequence[Condition], option: str) -> QuerySet[ModelT]:
+    """Return what of ``products`` meets all ``conditions``; raise ``CatalogueError`` where one cannot be asked."""
+    for path, value in conditions:
+        with explain_field_errors(products.model, f"{option} {path}"):
+            products = products.filter(**{path: value})
+            with suppress(EmptyResultSet):
+                products.query.sql_with_params()  # some of what cannot be asked Django sees no sooner
+    return products
+
+
+@contextmanager
+def explain_field_errors(model: type[Model], what: str) -> Iterator[None]:
+    """Turn what Django says of a field or a value that does not fit into a ``CatalogueError`` that names ``what``."""
+    try:
+        yield
+    except (FieldError, ValidationError, OverflowError, TypeError, ValueError) as error:
+        reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+        raise CatalogueError(f"{what} cannot be asked of {model._meta.label}: {reason.rstrip('.')}.") from error

@@ -1,6 +1,7 @@
 """What every command on a catalogue says alike, whatever it is for."""
 
 import io
+import logging
 import sys
 
 import pytest
@@ -71,3 +72,12 @@ def test_help__says_who_is_seen_and_the_exit_codes():
         said = " ".join(text.getvalue().split())
         assert "an anonymous visitor may see" in said
         assert "2 when the command could not run" in said
+
+
+def test_progress__in_a_pipe_leaves_the_log_its_handlers(monkeypatch):
+    command = load_command_class("similar_products", "embed_products")
+    command.verbosity = 1
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    handlers = list(logging.getLogger().handlers)
+    with command.progress("tests.Shirt", 1, "pictures"):
+        assert logging.getLogger().handlers == handlers

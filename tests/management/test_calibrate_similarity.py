@@ -174,7 +174,7 @@ def test_output__with_something_else_in_it_is_left_alone(output):
 def test_output__that_is_a_folder_is_named(tmp_path):
     with pytest.raises(CommandError) as caught:
         run(output=tmp_path)
-    assert str(caught.value) == f"{tmp_path} cannot be read: Is a directory; name another file with --output."
+    assert str(caught.value) == f"{tmp_path} is a folder; name a file."
 
 
 def test_output__that_cannot_be_written_is_named(output, monkeypatch):
@@ -186,7 +186,7 @@ def test_output__that_cannot_be_written_is_named(output, monkeypatch):
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(CommandError) as caught:
         run(output=output)
-    assert str(caught.value) == f"{output} cannot be written: Permission denied; name another with --output."
+    assert str(caught.value) == f"{output} cannot be written: Permission denied; name another file."
     assert list(output.parent.iterdir()) == []
 
 

@@ -15,9 +15,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from PIL import Image, ImageFont
 
-from similar_products.catalogue.neighbours import CatalogueError
 from similar_products.catalogue.sheets import FRAME, GAP, MARGIN, QUERY_COLOR, TILE, Tile, draw_sheet, read_font
-from similar_products.management.arguments import write_files
 from similar_products.management.commands import contact_sheet
 from similar_products.pictures.gate import load_stored_pixels
 from tests.drawn_pictures import picture_file
@@ -292,15 +290,6 @@ def test_interrupted__is_exit_3_and_leaves_the_old_file(tmp_path, monkeypatch):
         run(tmp_path / "s.png")
     assert caught.value.returncode == 3
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("s.png", b"old")]
-
-
-def test_write_files__all_or_none(tmp_path):
-    (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(CatalogueError, match="cannot be written: No such file or directory; name another file."):
-        write_files({tmp_path / "a": b"new", tmp_path / "gone" / "b": b"new"})
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
-    write_files({tmp_path / "a": b"new", tmp_path / "b": b"new"})
-    assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == [("a", b"new"), ("b", b"new")]
 
 
 @pytest.mark.django_db(transaction=True)

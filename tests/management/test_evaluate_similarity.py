@@ -553,7 +553,7 @@ def test_table__of_one_encoder_reads_so(wardrobe):
     assert run("tests.Shirt", by="color", k=2) == (
         "tests.Shirt: 6 products compared.\n"
         "Pictures: 6 of 6 ready, 0 pending, 0 failed.\n"
-        "By color: 5 products asked; 1 without a label left out, 0 alone with theirs not asked.\n"
+        "By color: 5 products as queries; 1 without a label left out, 0 alone with their label not queried.\n"
         "\n"
         "                                color-histogram-1280\n"
         "precision@2                                   0.4000\n"

@@ -280,4 +280,4 @@ def test_process__streams_and_ends_well_or_with_a_sentence():
     gone = subprocess.run(COMMAND, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=120)
     os.close(writing)
     assert gone.returncode == 2
-    assert gone.stderr == "CommandError: What read standard output ended before the export did.\n"
+    assert gone.stderr == "CommandError: Standard output was closed before all was written.\n"

@@ -7,12 +7,9 @@ from ...catalogue.neighbours import CatalogueError, read_catalogue
 from ...conf import get_settings
 from ...encoders import get_encoder
 from ...search.bands import read_bands, write_bands
-from ..arguments import (
-    positive,
-)
-from ..base import (
-    CatalogueCommand,
-)
+from ..arguments import add_output, add_sample
+from ..base import CatalogueCommand
+from ..output import writable_file
 
 SAMPLE = 1_000
 
@@ -23,23 +20,14 @@ class Command(CatalogueCommand):
         "the settings, and write it to the JSON file that SIMILAR_PRODUCTS['BANDS'] names."
     )
 
-    def add_options(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write (the one in the settings).")
-        parser.add_argument(
-            "--sample",
-            type=positive,
-            default=SAMPLE,
-            help=f"Number of products whose pictures are copied ({SAMPLE:,}).",
-        )
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        add_output(parser, metavar="FILE.json", default="the one in the settings")
+        add_sample(parser, SAMPLE, "Maximum number of products whose pictures are copied")
 
-    def run(
-        self,
-        *,
-        output: Path | None,
-        sample: int,
-    ) -> None:
+    def handle(self, *, output: Path | None, sample: int, **options: object) -> None:
         encoder = get_encoder()
-        path = _writable(output or get_settings().bands)
+        path = _bands_file(output or get_settings().bands)
         products = self.get_products()
         using = products.db
         catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
@@ -50,23 +38,20 @@ class Command(CatalogueCommand):
         try:
             write_bands(path, encoder.name, found.bands, measured=measured)
         except OSError as error:
-            raise CatalogueError(f"{path} cannot be written: {error.strerror}; name another with --output.") from error
+            raise CatalogueError(f"{path} cannot be written: {error.strerror}; name another file.") from error
         self.say(f"Encoder {encoder.name}, {measured}\n{_text(found)}\nWritten to {path}.")
 
 
-def _writable(path: Path | None) -> Path:
-    """Return the file to write, looked at before the work is done."""
+def _bands_file(path: Path | None) -> Path:
+    """Return the file to write, checked before the work is done."""
     if path is None:
         raise CatalogueError(
             "There is no file to write: name one with --output FILE, or for good in SIMILAR_PRODUCTS['BANDS']."
         )
-    if not path.parent.is_dir():
-        raise CatalogueError(f"{path} cannot be written: there is no folder {path.parent}; create it first.")
+    writable_file(path)
     try:
         if path.exists():
             read_bands(path)
-    except OSError as error:
-        raise CatalogueError(f"{path} cannot be read: {error.strerror}; name another file with --output.") from error
     except ValueError as error:
         raise CatalogueError(f"{path} has something else in it: {error} Name another file with --output.") from error
     return path

@@ -2,65 +2,49 @@ import csv
 import io
 import json
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from django.db import models
+from django.db.models import Model, QuerySet
 
 from ...catalogue.clusters import Clusters, cluster, count_steps, load_scikit_learn, usual_number
 from ...catalogue.neighbours import Catalogue
 from ...catalogue.products import picture_names, read_products
-from ..arguments import (
-    filter_by,
-    positive,
-    table,
-    writable_file,
-    write_files,
-)
-from ..base import (
-    CatalogueCommand,
-    add_output,
-    add_seed,
-    add_where,
-    read_embedded,
-)
-
-FORMATS = ("table", "json", "csv")
+from ..arguments import Condition, add_output, add_seed, add_where, filter_by, positive
+from ..base import CatalogueCommand, read_embedded
+from ..output import table, writable_file
 
 
 class Command(CatalogueCommand):
     help = (
-        "Put the products into groups that look alike, the greatest first, each with the product that stands for it: "
+        "Put the products into groups that look alike, the largest first, each with the product that stands for it: "
         "the one that is most like the others of its group. Only products that an anonymous visitor may see take part; "
         "nothing is stored. Needs scikit-learn."
     )
 
-    def add_options(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--groups", type=positive, metavar="N", help="Number of groups (the square root of half the products)."
-        )
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        text = "Number of groups (the square root of half the products)."
+        parser.add_argument("--groups", type=positive, metavar="N", help=text)
         add_seed(parser)
         add_where(parser)
-        parser.add_argument(
-            "--format",
-            choices=FORMATS,
-            default="table",
-            help="A table of the groups, or with all their products as JSON or CSV (table).",
-        )
-        add_output(parser)
+        text = "A table of the groups, or JSON or CSV with all their products (table)."
+        parser.add_argument("--format", choices=FORMATS, default="table", help=text)
+        add_output(parser, default="standard output")
 
-    def run(
+    def handle(
         self,
         *,
         groups: int | None,
         seed: int,
-        where: Sequence[tuple[str, Any]],
+        where: Sequence[Condition],
         format: str,  # noqa: A002  the option's name
         output: Path | None,
+        **options: object,
     ) -> None:
-        path = None if output is None else writable_file(output)
+        path = output and writable_file(output)
         load_scikit_learn()
         products = filter_by(self.get_products(), where, "--where")
         catalogue = read_embedded(products, is_narrowed=bool(where))
@@ -68,67 +52,68 @@ class Command(CatalogueCommand):
         groups = groups or usual_number(count)
         with self.progress("groups", count_steps(count, groups), "products") as advance:
             found = cluster(catalogue, groups=groups, seed=seed, on_progress=advance)
-        text = {"table": _table, "json": _json, "csv": _csv}[format](found, catalogue, products)
+        text = FORMATS[format](list(_groups(found, catalogue, products)), products.model._meta.label)
+        self.write_output([text] if path or text.endswith("\n") else [text, "\n"], path)
         if path is not None:
-            write_files({path: text.encode()})
-        if path is None:
-            self.stdout.write(text)
-        else:
             self.say(f"{len(found.medoids):,} groups of {count:,} products are in {path}.")
 
 
-def _members(found: Clusters) -> list[Any]:
-    """Return the positions of the products of each group, the most like its medoid first."""
-    order = np.lexsort((-found.similarities, found.labels))
-    return np.split(order, np.flatnonzero(np.diff(found.labels[order])) + 1)
+class Group(NamedTuple):
+    """Products that look alike, the most like the medoid first, which stands for them."""
+
+    medoid: Hashable
+    name: str
+    picture: str
+    members: list[Hashable]
+    similarities: list[float]
 
 
-def _medoids(found: Clusters, catalogue: Catalogue, products: "models.QuerySet[Any]") -> list[tuple[Any, str, str]]:
-    """Return key, name and picture of the product that stands for each group."""
+def _groups(found: Clusters, catalogue: Catalogue, products: QuerySet[Model]) -> Iterator[Group]:
     keys = catalogue.owners[found.medoids].tolist()
     named = read_products(products, keys)
     rows = catalogue.starts[found.medoids]
     picture_of = dict(picture_names(catalogue, products.model, rows, products.db))
-    return [
-        (key, str(named.get(key, "")), picture_of.get(row, "")) for key, row in zip(keys, rows.tolist(), strict=True)
-    ]
+    order = np.lexsort((-found.similarities, found.labels))
+    parts = np.split(order, np.flatnonzero(np.diff(found.labels[order])) + 1)
+    for key, row, part in zip(keys, rows.tolist(), parts, strict=True):
+        members, similarities = catalogue.owners[part].tolist(), found.similarities[part].tolist()
+        yield Group(key, str(named.get(key, "")), picture_of.get(row, ""), members, similarities)
 
 
-def _table(found: Clusters, catalogue: Catalogue, products: "models.QuerySet[Any]") -> str:
-    rows: list[list[Any]] = [["group", "products", "similarity", "stands for it", "picture", "name"]]
-    for number, (members, (key, name, picture)) in enumerate(
-        zip(_members(found), _medoids(found, catalogue, products), strict=True), 1
-    ):
-        rows.append([number, f"{len(members):,}", f"{found.similarities[members].mean():.3f}", key, picture, name])
+def _table(groups: Sequence[Group], label: str) -> str:
+    rows: list[tuple[object, ...]] = [("group", "products", "similarity", "stands for it", "picture", "name")]
+    for number, (medoid, name, picture, members, similarities) in enumerate(groups, 1):
+        rows.append((number, f"{len(members):,}", f"{np.mean(similarities):.3f}", medoid, picture, name))
     return (
-        f"{products.model._meta.label}: {len(catalogue.owners):,} products in {len(found.medoids):,} groups. "
+        f"{label}: {sum(len(group.members) for group in groups):,} products in {len(groups):,} groups. "
         f"Similarity is the mean to the product that stands for the group.\n\n{table(rows)}"
     )
 
 
-def _json(found: Clusters, catalogue: Catalogue, products: "models.QuerySet[Any]") -> str:
-    owners = catalogue.owners.tolist()
-    groups = [
+def _json(groups: Sequence[Group], label: str) -> str:
+    entries = [
         {
-            "medoid": key,
-            "name": name,
-            "picture": picture,
+            "medoid": group.medoid,
+            "name": group.name,
+            "picture": group.picture,
             "products": [
-                {"product": owners[member], "similarity": round(float(found.similarities[member]), 4)}
-                for member in members.tolist()
+                {"product": key, "similarity": round(similarity, 4)}
+                for key, similarity in zip(group.members, group.similarities, strict=True)
             ],
         }
-        for members, (key, name, picture) in zip(_members(found), _medoids(found, catalogue, products), strict=True)
+        for group in groups
     ]
-    return json.dumps({"model": products.model._meta.label, "groups": groups}, indent=2, default=str)
+    return json.dumps({"model": label, "groups": entries}, indent=2, default=str)
 
 
-def _csv(found: Clusters, catalogue: Catalogue, products: "models.QuerySet[Any]") -> str:
-    owners, text = catalogue.owners.tolist(), io.StringIO()
+def _csv(groups: Sequence[Group], label: str) -> str:
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("group", "product", "similarity", "medoid"))
-    for number, (members, medoid) in enumerate(zip(_members(found), found.medoids.tolist(), strict=True), 1):
-        writer.writerows(
-            (number, owners[member], f"{found.similarities[member]:.4f}", owners[medoid]) for member in members.tolist()
-        )
+    for number, group in enumerate(groups, 1):
+        for key, similarity in zip(group.members, group.similarities, strict=True):
+            writer.writerow((number, key, f"{similarity:.4f}", group.medoid))
     return text.getvalue()
+
+
+FORMATS = {"table": _table, "json": _json, "csv": _csv}

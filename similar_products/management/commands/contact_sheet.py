@@ -1,10 +1,10 @@
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db.models import Model, QuerySet
 from django.utils.translation import gettext
 
 from ...catalogue.evaluation import sample_of
@@ -12,21 +12,13 @@ from ...catalogue.neighbours import CatalogueError
 from ...catalogue.products import read_pictures, read_products, ready_keys
 from ...catalogue.sheets import PER_ROW, TILE, Tile, draw_sheet
 from ...encoders import get_encoder
+from ...pictures.gate import Pixels
 from ...query import similar_to
-from ...search.bands import WORDS, get_bands
-from ...search.placement import get_placement, picture_field, picture_of
-from ..arguments import (
-    check_font,
-    positive,
-    writable_file,
-    write_files,
-)
-from ..base import (
-    CatalogueCommand,
-    add_neighbours,
-    add_output,
-    add_seed,
-)
+from ...search.bands import WORDS, Bands, get_bands
+from ...search.placement import get_placement, picture_of
+from ..arguments import add_font, add_neighbours, add_output, add_seed, check_font, positive
+from ..base import CatalogueCommand
+from ..output import writable_file, write_files
 
 MAX_ROWS = 200
 """Maximum number of rows on a sheet: 1,000 pictures, 57,000 pixels high, 300 MB of memory while it is drawn."""
@@ -36,26 +28,21 @@ class Command(CatalogueCommand):
     help = (
         "Draw products with their nearest as one picture to look at: the product in a frame, the similarity and its "
         f"word under each, {PER_ROW} to a row, each picture as encoders see it, the square from its middle. Compares "
-        f"exactly, without the index; only visible products are shown."
+        "exactly, without the index; only visible products are shown."
     )
 
-    def add_options(self, parser: ArgumentParser) -> None:
-        add_output(parser, metavar="FILE.png", is_required=True)
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        add_output(parser, metavar="FILE.png")
         which = parser.add_mutually_exclusive_group()
         which.add_argument("--keys", nargs="+", metavar="KEY", help="Primary keys of the products to begin with.")
-        which.add_argument(
-            "--random", type=positive, default=5, metavar="N", help="Number of products, chosen at random (5)."
-        )
+        text = "Number of products, chosen at random (5)."
+        which.add_argument("--random", type=positive, default=5, metavar="N", help=text)
         add_neighbours(parser, 9)
         add_seed(parser)
-        parser.add_argument(
-            "--font",
-            type=Path,
-            metavar="FILE",
-            help="TrueType or OpenType font for names in other than Latin letters.",
-        )
+        add_font(parser)
 
-    def run(
+    def handle(
         self,
         *,
         output: Path,
@@ -64,48 +51,47 @@ class Command(CatalogueCommand):
         k: int,
         seed: int,
         font: Path | None,
+        **options: object,
     ) -> None:
         path = writable_file(output, ".png")
         check_font(font)
-        count = len(keys or ()) or random
-        if (rows := count * -(-(k + 1) // PER_ROW)) > MAX_ROWS:
-            raise CatalogueError(
-                f"{count:,} products with {k:,} each are {rows:,} rows of {PER_ROW} pictures, and one sheet takes "
-                f"{MAX_ROWS}; take fewer products or a smaller -k."
-            )
+        _check_size(len(keys or ()) or random, k)
         products = self.get_products()
-        queries = _named(products, keys) if keys else _drawn(products, random, seed)
+        queries = _read_named(products, keys) if keys else _read_random(products, random, seed)
+        groups: list[list[Any]] = []
         with self.progress("neighbours", len(queries), "products") as advance:
-            groups = []
             for query in queries:
                 groups.append([query, *similar_to(products, query, exact=True)[:k]])
                 advance(1)
-        shown = [row for group in groups for row in group]
+        shown = [product for group in groups for product in group]
         with self.progress("pictures", len(shown), "pictures") as advance:
-            pictures = iter(_pictures(products.model, shown, advance))
+            pictures = iter(_read_pictures(products.model, shown, advance))
         bands = get_bands(get_encoder().name)
         tiles = [
             [
-                Tile(
-                    next(pictures),
-                    str(row),
-                    _note(row.similarity, bands) if place else gettext("the product"),
-                    not place,
-                )
-                for place, row in enumerate(group)
+                Tile(next(pictures), str(query), gettext("the product"), is_query=True),
+                *(Tile(next(pictures), str(product), _note(product.similarity, bands)) for product in nearest),
             ]
-            for group in groups
+            for query, *nearest in groups
         ]
         title = gettext("%(model)s: products and their nearest") % {"model": products.model._meta.label}
         write_files({path: draw_sheet(title, tiles, font=font)})
         self.say(f"{len(groups):,} products with their nearest, {len(shown):,} pictures, in {path}.")
 
 
-def _named(products: "models.QuerySet[Any]", keys: Sequence[str]) -> list[Any]:
+def _check_size(count: int, k: int) -> None:
+    if (rows := count * -(-(k + 1) // PER_ROW)) > MAX_ROWS:
+        raise CatalogueError(
+            f"{count:,} products with {k:,} each are {rows:,} rows of {PER_ROW} pictures, and one sheet takes "
+            f"{MAX_ROWS}; take fewer products or a smaller -k."
+        )
+
+
+def _read_named(products: QuerySet[Model], keys: Sequence[str]) -> list[Model]:
     """Return the products of these keys, in this order and each once."""
     label, field = products.model._meta.label, products.model._meta.pk
     try:
-        wanted = list(dict.fromkeys(field.to_python(key) for key in keys))
+        wanted: list[Hashable] = list(dict.fromkeys(field.to_python(key) for key in keys))
     except ValidationError as error:
         raise CatalogueError(f"Not all of {', '.join(keys)} are keys of {label}: {error.messages[0]}") from error
     found = read_products(products, wanted)
@@ -119,7 +105,7 @@ def _named(products: "models.QuerySet[Any]", keys: Sequence[str]) -> list[Any]:
     return [found[key] for key in wanted]
 
 
-def _drawn(products: "models.QuerySet[Any]", count: int, seed: int) -> list[Any]:
+def _read_random(products: QuerySet[Model], count: int, seed: int) -> list[Model]:
     keys = ready_keys(products, using=products.db)
     if not keys:
         raise CatalogueError(
@@ -131,11 +117,13 @@ def _drawn(products: "models.QuerySet[Any]", count: int, seed: int) -> list[Any]
     return [found[key] for key in chosen if key in found]
 
 
-def _pictures(model: type[models.Model], rows: Sequence[Any], advance: Any) -> list[Any]:
-    storage = picture_field(get_placement(model).holder).storage
-    names = [getattr(picture_of(row), "name", None) or "" for row in rows]
-    return read_pictures(storage, names, TILE, lambda picture: picture, on_progress=advance)
+def _read_pictures(
+    model: type[Model], products: Sequence[Model], on_progress: Callable[[int], object]
+) -> list[Pixels | str]:
+    storage = get_placement(model).picture_field.storage
+    names = [getattr(picture_of(product), "name", None) or "" for product in products]
+    return read_pictures(storage, names, TILE, lambda picture: picture, on_progress=on_progress)
 
 
-def _note(similarity: float, bands: Any) -> str:
+def _note(similarity: float, bands: Bands | None) -> str:
     return f"{similarity:.3f}, {WORDS[bands.word(similarity)]}" if bands else f"{similarity:.3f}"

@@ -3,16 +3,17 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from types import FrameType
+from typing import TypeAlias
 
 from django.apps import apps
 from django.core.management.base import CommandError
 from django.db import router
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ...catalogue.neighbours import CatalogueError
 from ...embedding.companions import create_companions, missing_companions
 from ...embedding.index import index_after_load
 from ...embedding.run import check_dimensions, embed
@@ -22,8 +23,11 @@ from ...encoders import get_encoder
 from ...models import VisuallySimilarModel, get_holders
 from ...query import SimilarQuerySet
 from ...search.placement import holder_of
-from ..arguments import positive
-from ..base import CANNOT_RUN, FOUND, NO_MODEL, CatalogueCommand
+from ..arguments import add_database, positive
+from ..base import CatalogueCommand, join_labels
+
+Rows: TypeAlias = SimilarQuerySet[VisuallySimilarModel]
+Pending: TypeAlias = dict[type[VisuallySimilarModel], Rows]
 
 
 class Command(CatalogueCommand):
@@ -34,28 +38,24 @@ class Command(CatalogueCommand):
     exit_1 = "a picture failed in this run"
     interrupted = "Interrupted. What is embedded stays; run the command again to go on."
 
-    def add_models(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "models", nargs="*", metavar="app.Model", help="Models to embed; all of them when none is named."
-        )
-
-    def add_options(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        text = "Models to embed; all of them when none is named."
+        parser.add_argument("models", nargs="*", metavar="app.Model", help=text)
+        add_database(parser)
         parser.add_argument("--all", action="store_true", dest="everything", help="Embed ready rows again too.")
-        parser.add_argument(
-            "--verify",
-            action="store_true",
-            help="Read all pictures again and write where one was replaced under its old name.",
-        )
+        text = "Read all pictures again and write where one was replaced under its old name."
+        parser.add_argument("--verify", action="store_true", help=text)
         parser.add_argument("--status", action="store_true", help="Count by state and error code, and do nothing.")
         parser.add_argument("--retry-failed", action="store_true", help="Try failed pictures again too.")
-        parser.add_argument("--limit", type=positive, help="Stop after this many pictures.")
-        parser.add_argument("--batch-size", type=positive, help="Pictures encoded at once (the encoder's own: 32).")
+        parser.add_argument("--limit", type=positive, metavar="N", help="Maximum number of pictures to embed.")
+        text = "Number of pictures encoded at once (the encoder's own: 32)."
+        parser.add_argument("--batch-size", type=positive, metavar="N", help=text)
         parser.add_argument("--dry-run", action="store_true", help="Count what would be done, and do nothing.")
 
-    def run(
+    def handle(
         self,
         *,
-        models: list[str],
+        models: Sequence[str],
         everything: bool,
         verify: bool,
         status: bool,
@@ -63,9 +63,9 @@ class Command(CatalogueCommand):
         limit: int | None,
         batch_size: int | None,
         dry_run: bool,
+        **options: object,
     ) -> None:
-        encoder = get_encoder()
-        holders = _holders(models)
+        encoder, holders = get_encoder(), _find_holders(models)
         for holder in holders:
             check_dimensions(holder, encoder)
         self.say(f"Encoder: {encoder.name}")
@@ -77,68 +77,53 @@ class Command(CatalogueCommand):
             for holder in holders:
                 self.stdout.write(_status(holder, self._using(holder)))
         elif dry_run:
-            for holder, rows in pending.items():
-                missing = missing_companions(holder, self._using(holder))
-                count = rows.count() + (0 if missing is None else missing.count())
-                count = count if limit is None else min(count, limit)
-                limit = None if limit is None else limit - count
-                self.stdout.write(f"{holder._meta.label}: {count:,} to embed.")
+            self._count(pending, limit)
         else:
-            self._embed_all(pending, limit=limit, batch_size=batch_size, verify=verify)
+            self._embed(pending, limit=limit, batch_size=batch_size, verify=verify)
 
     def _using(self, holder: type[VisuallySimilarModel]) -> str:
         return self.database or router.db_for_write(holder)
 
-    def _embed_all(
-        self,
-        pending: "dict[type[VisuallySimilarModel], SimilarQuerySet[Any]]",
-        *,
-        limit: int | None,
-        batch_size: int | None,
-        verify: bool,
-    ) -> None:
+    def _count(self, pending: Pending, limit: int | None) -> None:
+        for holder, rows in pending.items():
+            missing = missing_companions(holder, self._using(holder))
+            count = rows.count() + (0 if missing is None else missing.count())
+            if limit is not None:
+                count = min(count, limit)
+                limit -= count
+            self.stdout.write(f"{holder._meta.label}: {count:,} to embed.")
+
+    def _embed(self, pending: Pending, *, limit: int | None, batch_size: int | None, verify: bool) -> None:
         total = EmbedReport()
         with stop_on_signals() as should_stop:
+            embed_rows = partial(embed, batch_size=batch_size, verify=verify, should_stop=should_stop)
             for holder, rows in pending.items():
                 create_companions(holder, self._using(holder))
                 left = None if limit is None else max(limit - total.done, 0)
                 if not should_stop():
-                    work = partial(embed, rows, limit=left, batch_size=batch_size, verify=verify)
-                    total.add(
-                        self._embed(
-                            holder, rows.count() if left is None else min(rows.count(), left), work, should_stop
-                        )
-                    )
-            is_interrupted = should_stop()
-        if is_interrupted:
-            raise KeyboardInterrupt
+                    count, started = rows.count() if left is None else min(rows.count(), left), time.monotonic()
+                    with self._loading(holder, count) as advance:
+                        report = embed_rows(rows, limit=left, on_progress=advance)
+                    total.add(report)
+                    self.say(f"{holder._meta.label}: {_summary(report, time.monotonic() - started)}.")
+            if should_stop():
+                raise KeyboardInterrupt
         if failed := total.failed.total():
             raise CommandError(
                 f"{failed:,} of {total.done:,} pictures could not be embedded: {_codes(total.failed)}. "
-                "The log names each.",
-                returncode=FOUND,
+                "The log names each."
             )
 
-    def _embed(
-        self,
-        holder: type[VisuallySimilarModel],
-        count: int,
-        work: Callable[..., EmbedReport],
-        should_stop: Callable[[], bool],
-    ) -> EmbedReport:
-        label, started = holder._meta.label, time.monotonic()
-
-        def announce_index() -> None:
-            self.say(f"{label}: building the vector index.")
-
+    @contextmanager
+    def _loading(self, holder: type[VisuallySimilarModel], count: int) -> Iterator[Callable[[int], object]]:
+        """Show the progress of loading ``count`` rows, and build the index after a first fill."""
+        label, using = holder._meta.label, self._using(holder)
+        say_building = partial(self.say, f"{label}: building the vector index.")
         with (
-            index_after_load(holder, self._using(holder), count, on_build=announce_index),
-            logging_redirect_tqdm(),
+            index_after_load(holder, using, count, on_build=say_building),
             self.progress(label, count, "pictures") as advance,
         ):
-            report = work(on_progress=advance, should_stop=should_stop)
-        self.say(f"{label}: {_summary(report, time.monotonic() - started)}.")
-        return report
+            yield advance
 
 
 def _summary(report: EmbedReport, seconds: float) -> str:
@@ -155,36 +140,31 @@ def _summary(report: EmbedReport, seconds: float) -> str:
     return ", ".join(parts) + rate
 
 
-def _holders(labels: list[str]) -> list[type[VisuallySimilarModel]]:
-    """Return the models with vectors that the labels name; all of them for no label."""
+def _find_holders(labels: Sequence[str]) -> list[type[VisuallySimilarModel]]:
+    """Return the models with vectors that the labels name, each once; all of them for no label."""
     known = get_holders()
-    if not known:
-        raise CommandError(NO_MODEL, returncode=CANNOT_RUN)
-    holders: list[type[VisuallySimilarModel]] = []
+    valid = join_labels(known)
+    holders: dict[type[VisuallySimilarModel], None] = {}
     for label in labels:
         try:
             holder = holder_of(apps.get_model(label))
         except (LookupError, ValueError):
             holder = None
         if holder is None:
-            valid = ", ".join(model._meta.label for model in known)
-            raise CommandError(f"{label!r} is no model with vectors; valid are {valid}.", returncode=CANNOT_RUN)
-        if holder not in holders:
-            holders.append(holder)
-    return holders or known
+            raise CatalogueError(f"{label!r} is no model with vectors; valid are {valid}.")
+        holders[holder] = None
+    return list(holders) or known
 
 
-def _rows(
-    holder: type[VisuallySimilarModel], database: str, *, everything: bool, retry_failed: bool
-) -> SimilarQuerySet[Any]:
-    rows: SimilarQuerySet[Any] = holder._base_manager.using(database)  # type: ignore[assignment]
+def _rows(holder: type[VisuallySimilarModel], using: str, *, everything: bool, retry_failed: bool) -> Rows:
+    rows: Rows = holder._base_manager.using(using)  # type: ignore[assignment]
     if everything:
         return rows.with_picture()
     return rows.pending() | rows.failed() if retry_failed else rows.pending()
 
 
-def _status(holder: type[VisuallySimilarModel], database: str) -> str:
-    counts = count_states(holder, database)
+def _status(holder: type[VisuallySimilarModel], using: str) -> str:
+    counts = count_states(holder, using)
     codes = f" ({_codes(Counter(counts['codes']))})" if counts["codes"] else ""
     return (
         f"{holder._meta.label}: {counts['ready']:,} ready, {counts['pending']:,} pending, "
@@ -198,10 +178,10 @@ def _codes(failed: Counter[str]) -> str:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a wish, which what is yielded tells; the second interrupts at once."""
+    """Yield a function that tells whether Ctrl-C or SIGTERM has asked to stop; the second one interrupts at once."""
     received: list[int] = []
 
-    def receive(number: int, frame: Any) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)

@@ -1,14 +1,13 @@
 import math
-import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from django.core.files.storage import Storage
-from django.db import models
+from django.db.models import Model, QuerySet
 from django.utils.translation import gettext
 
 from ...catalogue.evaluation import sample_of
@@ -19,17 +18,9 @@ from ...catalogue.products import picture_names, read_pictures, read_products, r
 from ...catalogue.sheets import Legend, draw_map, placeholder, smaller, webp
 from ...pictures.gate import Pixels
 from ...search.placement import get_placement
-from ..arguments import (
-    check_font,
-    positive,
-    writable_file,
-    write_files,
-)
-from ..base import (
-    CatalogueCommand,
-    add_seed,
-    read_embedded,
-)
+from ..arguments import add_font, add_label, add_seed, check_font, positive
+from ..base import CatalogueCommand, read_embedded
+from ..output import writable_file, write_files
 
 LIMIT = 2_000
 MAX_LIMIT = 10_000
@@ -68,27 +59,20 @@ class Command(CatalogueCommand):
         "Draw the catalogue as a map on which products that look alike are neighbours, by t-SNE: as a page that zooms "
         "and shows each picture larger (--html), as a picture (--png), or both. The page is one file that needs no "
         "network. Only visible products are on it, each in the free place nearest to its own. 2,000 products take 45 s "
-        "of one core and 350 MB of memory."
+        "of one core and 350 MB of memory. Each label (--by) has its colour."
     )
 
-    def add_options(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--html", type=Path, metavar="FILE.html", help="The page to write.")
         parser.add_argument("--png", type=Path, metavar="FILE.png", help="The picture to write.")
-        parser.add_argument(
-            "--by", metavar="FIELD", help="Colour by a field or relation of the product, as in category."
-        )
-        parser.add_argument(
-            "--limit",
-            type=positive,
-            default=LIMIT,
-            help=f"Maximum number of products on the map, chosen at random ({LIMIT:,}; up to {MAX_LIMIT:,}).",
-        )
+        add_label(parser)
+        text = f"Maximum number of products on the map, chosen at random ({LIMIT:,}; up to {MAX_LIMIT:,})."
+        parser.add_argument("--limit", type=positive, default=LIMIT, metavar="N", help=text)
         add_seed(parser)
-        parser.add_argument(
-            "--font", type=Path, metavar="FILE", help="Font for labels on the PNG in other than Latin letters."
-        )
+        add_font(parser)
 
-    def run(
+    def handle(
         self,
         *,
         html: Path | None,
@@ -97,6 +81,7 @@ class Command(CatalogueCommand):
         limit: int,
         seed: int,
         font: Path | None,
+        **options: object,
     ) -> None:
         if html is None and png is None:
             raise CatalogueError("There is no file to write: name one with --html FILE.html or --png FILE.png.")
@@ -127,10 +112,10 @@ class Command(CatalogueCommand):
         for path, data in contents.items():
             self.say(f"{path}: {len(data) / 1e6:,.1f} MB.")
 
-    def _arrange(self, products: "models.QuerySet[Any]", keys: list[Any], by: str | None, seed: int) -> Arrangement:
+    def _arrange(self, products: QuerySet[Model], keys: Sequence[Hashable], by: str | None, seed: int) -> Arrangement:
         catalogue = read_embedded(products.filter(pk__in=keys))
         owners = catalogue.owners.tolist()
-        if sys.stderr.isatty() and self.verbosity > 0:
+        if self.shows_progress:
             self.stderr.write(f"t-SNE of {len(owners):,} products: about {len(owners) // 200 + 1} s on a free core.")
         places, shape = snap_to_grid(lay_out(product_vectors(catalogue, np.arange(len(owners))), seed=seed))
         found = read_products(products, owners)

@@ -6,19 +6,9 @@ from ...catalogue.growth import MIN_PRODUCTS, Growth, count_queries, default_siz
 from ...catalogue.labels import read_labels
 from ...catalogue.neighbours import CatalogueError
 from ...encoders import get_encoder
-from ..arguments import (
-    positive,
-    table,
-    writable_file,
-    write_files,
-)
-from ..base import (
-    CatalogueCommand,
-    add_neighbours,
-    add_output,
-    add_seed,
-    read_embedded,
-)
+from ..arguments import add_label, add_neighbours, add_output, add_sample, add_seed, positive
+from ..base import CatalogueCommand, read_embedded
+from ..output import table, writable_file
 
 DRAWS = 5
 SAMPLE = 5_000
@@ -31,22 +21,19 @@ class Command(CatalogueCommand):
         "SVG and prints the table."
     )
 
-    def add_options(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--by", required=True, metavar="FIELD", help="Field or relation, as in category__name.")
-        add_output(parser, metavar="FILE.svg", is_required=True)
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        add_label(parser, is_required=True)
+        add_output(parser, metavar="FILE.svg")
         add_neighbours(parser, 10)
-        parser.add_argument(
-            "--sizes", type=positive, nargs="+", metavar="N", help="Numbers of products (100 200 400 ... all)."
-        )
-        parser.add_argument(
-            "--draws", type=positive, default=DRAWS, help=f"Number of random parts of each size ({DRAWS})."
-        )
-        parser.add_argument(
-            "--sample", type=positive, default=SAMPLE, help=f"Maximum number of queries in a part ({SAMPLE:,})."
-        )
+        text = "Numbers of products (100 200 400 ... all)."
+        parser.add_argument("--sizes", type=positive, nargs="+", metavar="N", help=text)
+        text = f"Number of random parts of each size ({DRAWS})."
+        parser.add_argument("--draws", type=positive, default=DRAWS, metavar="N", help=text)
+        add_sample(parser, SAMPLE, "Maximum number of queries in a part")
         add_seed(parser)
 
-    def run(
+    def handle(
         self,
         *,
         by: str,
@@ -56,6 +43,7 @@ class Command(CatalogueCommand):
         draws: int,
         sample: int,
         seed: int,
+        **options: object,
     ) -> None:
         path = writable_file(output, ".svg")
         products = self.get_products()
@@ -77,33 +65,16 @@ class Command(CatalogueCommand):
         total = count_queries(count, sizes=steps, draws=draws, sample=sample)
         with self.progress("queries", total, "products") as advance:
             growth = measure_growth(
-                catalogue,
-                labels,
-                sizes=steps,
-                draws=draws,
-                k=k,
-                sample=sample,
-                seed=seed,
-                on_progress=advance,
+                catalogue, labels, sizes=steps, draws=draws, k=k, sample=sample, seed=seed, on_progress=advance
             )
         title = f"{label}, {by}: precision@{k}, {encoder}"
-        write_files({path: draw_growth(growth, k=k, title=title).encode()})
+        self.write_output([draw_growth(growth, k=k, title=title)], path)
         self.say(f"{title}\n\n{table(_rows(growth, k))}\n\nWritten to {path}.")
 
 
 def _rows(growth: Sequence[Growth], k: int) -> list[list[str]]:
-    return [
-        ["products", f"precision@{k}", "spread", "best possible", "R@1", "draws", "queries"],
-        *(
-            [
-                f"{one.products:,}",
-                f"{one.precision:.4f}",
-                f"{one.spread:.4f}",
-                f"{one.best_possible:.4f}",
-                f"{one.recall_at_1:.4f}",
-                str(one.draws),
-                f"{one.queries:,}",
-            ]
-            for one in growth
-        ),
-    ]
+    rows = [["products", f"precision@{k}", "spread", "best possible", "R@1", "draws", "queries"]]
+    for one in growth:
+        figures = (one.precision, one.spread, one.best_possible, one.recall_at_1)
+        rows.append([f"{one.products:,}", *(f"{figure:.4f}" for figure in figures), str(one.draws), f"{one.queries:,}"])
+    return rows
