@@ -1,4 +1,4 @@
-"""The catalogue page: what is embedded, and on demand what looks alike or stands among another category.
+"""The catalogue page: what is embedded, and on demand what looks alike or is in the wrong category.
 
 What counts rows is worked out at once. What compares products asks the vector index about one block of them at a time,
 so that a page of a catalogue of any size takes the time of its block.

@@ -1,4 +1,4 @@
-"""What the admin shows of a product: the states of its pictures, what the shop shows beside it, a photo tried on it."""
+"""What the admin shows of a product: the states of its pictures, what the shop shows beside it, what a photo finds."""
 
 import copy
 import logging

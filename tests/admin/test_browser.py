@@ -81,7 +81,7 @@ def test_photo__is_tried_on_the_change_page_and_leaves_the_form_alone(office, pr
     office.get_by_label("Try a test photo:").set_input_files(file)
     office.get_by_role("button", name="Find by this photo").click()
     found = office.get_by_role("status")
-    office.expect(found).to_contain_text(f"{products[0].name} itself comes in place 1, with a similarity of 1.000.")
+    office.expect(found).to_contain_text(f"{products[0].name} itself is number 1, with a similarity of 1.000.")
     office.expect(found.get_by_role("link").first).to_have_text(products[0].name)
     office.expect(office.get_by_label("Name:", exact=True)).to_have_value("typed and not saved")
     office.get_by_label("Try a test photo:").set_input_files({**file, "buffer": b"no picture"})
@@ -111,12 +111,12 @@ def test_pages__have_no_serious_barrier(office, products, drawn, color_scheme):
     file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": drawn[0][1]}
     office.get_by_label("Try a test photo:").set_input_files(file)
     office.get_by_role("button", name="Find by this photo").click()
-    office.expect(office.get_by_role("status")).to_contain_text("itself comes in place 1")
+    office.expect(office.get_by_role("status")).to_contain_text("itself is number 1")
     assert violations(office, include="section.similar-products") == []
     office.go_back()
     office.get_by_role("link", name="Visual catalogue").click()
     assert violations(office, include="#content-main") == []
-    for look in ("Find near-duplicate listings", "Find products among another category"):
+    for look in ("Find near-duplicate listings", "Find products in the wrong category"):
         office.get_by_role("link", name=look).click()
         office.locator("#similar-products-findings").wait_for()
         assert violations(office, include="#content-main") == []

@@ -206,7 +206,7 @@ def test_duplicates__are_shown_side_by_side(admin_client, placement):
     fill(placement, TWINS)
     response = admin_client.get(url_of(MODELS[placement], "?look=duplicates"))
     assert findings_in(response) == [["a", "a again"], ["b", "b again"]]
-    assert "Looked at products 1 to 5 of 5 that are ready" in text(response)
+    assert "Compared products 1 to 5 of 5 ready ones" in text(response)
     assert "near-duplicate listings" in text(response).lower()
 
 
@@ -224,7 +224,7 @@ def test_duplicates__are_found_beyond_the_block(admin_client, monkeypatch):
     fill("product", {"a": [at_angle(0)], "b": [at_angle(1)], "c": [along(4)], "d": [at_angle(1.001)], "e": [along(5)]})
     first = admin_client.get(url_of(Shirt, "?look=duplicates"))
     assert findings_in(first) == [["b", "d"]]
-    assert "Looked at products 1 to 2 of 5" in text(first)
+    assert "Compared products 1 to 2 of 5" in text(first)
     assert "?look=duplicates&amp;page=2#" in first.content.decode()
     second = admin_client.get(url_of(Shirt, "?look=duplicates&page=2"))
     assert findings_in(second) == [["d", "b"]]
@@ -243,8 +243,8 @@ def test_duplicates__nothing_is_looked_for_unasked(admin_client):
     fill("product", TWINS)
     for query in ("", "?look=nonsense"):
         page = text(admin_client.get(url_of(Shirt, query)))
-        assert "Each look compares 50 products with the whole catalogue" in page
-        assert "Looked at" not in page
+        assert "Each search compares 50 products with the whole catalogue" in page
+        assert "Compared products" not in page
 
 
 def test_neighbours__of_a_block_by_the_index(explain):
@@ -346,7 +346,7 @@ def test_categories__without_a_field_is_said(admin_client):
     fill("companions of pictures", TWINS)
     page = text(admin_client.get(url_of(Rug, "?look=categories")))
     assert 'Name the field with the category in the admin: similar_products_category = "category".' in page
-    assert "Find products among another category" not in page
+    assert "Find products in the wrong category" not in page
     assert RugPhotoLook.objects.ready().count() == 5
 
 

@@ -231,8 +231,8 @@ def test_photo__finds_and_says_the_place_of_the_product(admin_client, embedded):
     page = text(response)
     assert response.status_code == 200
     assert names_in(response.content.decode())[0] == "a"
-    assert "c itself comes in place" in page
-    assert "a itself comes in place 1, with a similarity of 1.000." in text(
+    assert "c itself is number" in page
+    assert "a itself is number 1, with a similarity of 1.000." in text(
         send(admin_client, embedded[0], picture_file("red", "lime"))
     )
 
@@ -248,7 +248,7 @@ def test_photo__works_in_every_placement(admin_client, placement):
     rows = fill(placement, 3)
     response = send(admin_client, rows[0], picture_file("red", "lime"))
     assert sorted(names_in(response.content.decode())) == ["item 00", "item 01", "item 02"]
-    assert "item 00 itself comes in place" in text(response)
+    assert "item 00 itself is number" in text(response)
 
 
 def test_photo__product_without_vector_and_hidden_product_are_said(admin_client, embedded):
@@ -267,8 +267,8 @@ def test_photo__product_hidden_everywhere_has_no_place(admin_client, embedded):
     assert names_in(response.content.decode()) == ["b", "c"]
     page = text(response)
     assert "This product is hidden everywhere by a rule, so the photo does not find it." in page
-    assert "itself comes in place" not in page
-    assert "b itself comes in place 1," in text(send(admin_client, embedded[1], picture_file("red", "blue")))
+    assert "itself is number" not in page
+    assert "b itself is number 1," in text(send(admin_client, embedded[1], picture_file("red", "blue")))
 
 
 def test_photo__empty_catalogue_is_said(admin_client):
