@@ -39,8 +39,9 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Adds to a product's admin: state column and filter, actions, similar products, a test photo, a catalogue page.
 
     ``similar_products_limit`` is the number of products that the change page shows, ``similar_products_category`` the
-    field, or path of fields, by which the catalogue page finds products in the wrong category; '' leaves that out. A shop's own ``change_form_template`` and ``change_list_template`` include
-    ``admin/similar_products/strip.html`` and ``admin/similar_products/catalogue_link.html`` where they want them.
+    field, or path of fields, by which the catalogue page finds products in the wrong category; '' leaves that out. A
+    shop's own ``change_form_template`` and ``change_list_template`` include ``admin/similar_products/strip.html`` and
+    ``admin/similar_products/catalogue_link.html`` where they want them.
     """
 
     similar_products_limit = 6
