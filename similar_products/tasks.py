@@ -85,7 +85,10 @@ def _get_task() -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Return ``embed_product_task`` when it is first asked for; raise ``AttributeError`` for any other name."""
+    """Return ``embed_product_task``, made when it is first asked for; raise ``AttributeError`` for any other name.
+
+    Raises ``ModuleNotFoundError`` where the package that makes it is missing.
+    """
     if name != "embed_product_task":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _get_task()

@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,12 +123,13 @@ def _read_pictures(
         return row, *_read_picture(storage, name)
 
     names = picture_names(catalogue, model, np.arange(len(catalogue.keys)), using)
-    for row, digest, thumbnail in map_ahead(read, names, ahead=PICTURES_AHEAD):
-        if digest:
-            digests[row] = digest
-        if thumbnail is not None:
-            thumbnails[row] = thumbnail
-        on_progress(1)
+    with closing(map_ahead(read, names, ahead=PICTURES_AHEAD)) as pictures:
+        for row, digest, thumbnail in pictures:
+            if digest:
+                digests[row] = digest
+            if thumbnail is not None:
+                thumbnails[row] = thumbnail
+            on_progress(1)
     return digests
 
 

@@ -1,6 +1,7 @@
 """The products of a catalogue as a person sees them: keys, rows, and their pictures through the gate."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 from django.core.files.storage import Storage
@@ -57,15 +58,19 @@ def read_pictures(
     """
 
     def read(name: str) -> ResultT:
+        picture: Pixels | str = "missing_file"
         try:
-            return use(load_stored_pixels(storage, name, size) if name else "missing_file")
+            if name:
+                picture = load_stored_pixels(storage, name, size)
         except ImageRejected as rejected:
-            return use(rejected.code)
+            picture = rejected.code
+        return use(picture)
 
     results: list[ResultT] = []
-    for result in map_ahead(read, names, ahead=PICTURES_AHEAD):
-        results.append(result)
-        on_progress(1)
+    with closing(map_ahead(read, names, ahead=PICTURES_AHEAD)) as pictures:
+        for result in pictures:
+            results.append(result)
+            on_progress(1)
     return results
 
 

@@ -1,6 +1,7 @@
 """Vectors that are looked at and not stored: pictures decoded ahead in threads and encoded in batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
@@ -35,15 +36,15 @@ def encode_pictures(
             return item, ()
 
     size = encoder.batch_size
-    loaded = map_ahead(load_item, items, ahead=size)  # a batch is decoded while one is encoded
-    while batch := list(islice(loaded, size)):
-        pixels = [picture for _, pictures in batch for picture in pictures]
-        encoded = [encoder.encode(np.stack(pixels[start : start + size])) for start in range(0, len(pixels), size)]
-        vectors = np.concatenate(encoded) if encoded else np.empty((0, 0), np.float32)
-        start = 0
-        for item, pictures in batch:
-            yield item, vectors[start : start + len(pictures)]
-            start += len(pictures)
+    with closing(map_ahead(load_item, items, ahead=size)) as loaded:  # a batch is decoded while one is encoded
+        while batch := list(islice(loaded, size)):
+            pixels = [picture for _, pictures in batch for picture in pictures]
+            encoded = [encoder.encode(np.stack(pixels[start : start + size])) for start in range(0, len(pixels), size)]
+            vectors = np.concatenate(encoded) if encoded else np.empty((0, 0), np.float32)
+            start = 0
+            for item, pictures in batch:
+                yield item, vectors[start : start + len(pictures)]
+                start += len(pictures)
 
 
 def encode_rows(

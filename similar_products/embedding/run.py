@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -156,14 +157,20 @@ class PictureEncoder:
 
     def __call__(self, rows: Iterable[Row]) -> Generator[list[Result], None, None]:
         """Yield the results batch by batch. A single row is decoded and encoded in the calling thread."""
-        with closing(map_ahead(self.decode, rows, ahead=self.batch_size)) as decoded:
+        rows = iter(rows)
+        first = next(rows, None)
+        if first is None:
+            return
+        # Asked for once, and only where there is something to do: it may open the model, or fail to.
+        decode = partial(self.decode, size=self._encoder.image_size)
+        with closing(map_ahead(decode, chain([first], rows), ahead=self.batch_size)) as decoded:
             batches = iter(lambda: list(islice(decoded, self.batch_size)), [])
             with closing(map_ahead(self.encode, batches, ahead=1, threads=1)) as encoded:
                 yield from encoded
 
-    def decode(self, row: Row) -> tuple[Row, Pixels | ImageRejected]:
+    def decode(self, row: Row, size: int) -> tuple[Row, Pixels | ImageRejected]:
         try:
-            return row, load_stored_pixels(self._storage, row.image, self._encoder.image_size)
+            return row, load_stored_pixels(self._storage, row.image, size)
         except ImageRejected as rejected:
             return row, rejected
 

@@ -117,7 +117,7 @@ def explain_errors(interrupted: str) -> Iterator[None]:
         raise CommandError(str(error), returncode=CANNOT_RUN) from error
     except Error as error:  # some mistakes in a condition only the database notices
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise CommandError(f"The database cannot answer that: {reason}.", returncode=CANNOT_RUN) from error
+        raise CommandError(f"The database reports an error: {reason}.", returncode=CANNOT_RUN) from error
     except OSError as error:  # no space for the temporary file of vectors, no permission to read a model's file
         raise CommandError(f"A file cannot be read or written: {error}.", returncode=CANNOT_RUN) from error
     except KeyboardInterrupt:

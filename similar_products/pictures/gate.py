@@ -117,17 +117,17 @@ def load_pixels(
 
 
 def _decode(data: bytes, size: int, limits: Limits, region: Region) -> bytes:
-    is_public = limits is PUBLIC
-    try:
-        if is_public or get_settings().isolate_decoder:
+    if limits is PUBLIC:
+        try:
             return decode_isolated(data, size, limits, region)
+        except ImageRejected as rejected:
+            raise ImageRejected(rejected.code, _sentence(rejected.code)) from rejected
+    if get_settings().isolate_decoder:
+        return decode_isolated(data, size, limits, region)
+    try:
         return decode(data, size, limits, region)
     except MemoryError as error:
         raise too_many_pixels(limits) from error
-    except ImageRejected as rejected:
-        if is_public:
-            raise ImageRejected(rejected.code, _sentence(rejected.code)) from rejected
-        raise
 
 
 def _sentence(code: str) -> str:

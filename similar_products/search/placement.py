@@ -89,7 +89,7 @@ def get_placement(model: type[models.Model], through: str = "") -> Placement:
     return _find_placement(model, through or declared_through(model))
 
 
-@cache  # models do not change; settings, which may, have been asked for the path already
+@cache  # for the life of the process, as models are; the settings have been asked for the path already
 def _find_placement(model: type[models.Model], through: str) -> Placement:
     hops = through.split(LOOKUP_SEP) if through else []
     reached, back, several = _follow(model, hops, through)

@@ -172,8 +172,8 @@ def _pin(
 
 def _select(pool: list[Row], pinned: list[Row], k: int, wanted: RankingOptions) -> list[Row]:
     """Return up to ``k`` rows of ``pool``, the next best one after the other; pinned ones count as chosen before."""
-    diversity = float(wanted["diversity"])
-    alike = [row for row in pool if row.similarity >= wanted["min_similarity"]]
+    diversity, min_similarity = float(wanted["diversity"]), float(wanted["min_similarity"])
+    alike = [row for row in pool if row.similarity >= min_similarity]
     if not alike or not hasattr(alike[0], "_distances"):
         return alike[:k]
     bands = None if wanted["near_duplicates"] else get_bands(alike[0]._encoder)

@@ -94,6 +94,9 @@ def compare_with(
     ``ImageRejected``, ``TooManyPhotos`` and ``EncoderError``.
     """
     dimensions = dimensions_of(placement.holder)
+    aside: Weights | None = None
+    if away_from is not None:
+        aside = _weights(model, away_from, f"away_from takes {PRODUCTS}, or a queryset of them")
     given = _given_vector(model, target, dimensions)
     products: Weights = {}
     if given is not None:
@@ -105,8 +108,7 @@ def compare_with(
         if products == {}:
             return None
         vector, encoder = _of_products(model, placement, products)
-    if away_from is not None:
-        aside = _weights(model, away_from, f"away_from takes {PRODUCTS}, or a queryset of them")
+    if aside is not None:
         vector = _beyond(placement, vector, aside, encoder)
     vector = normalized(vector) if is_exact else Cast(vector, HalfVectorField(dimensions=dimensions))
     # A subquery, which PostgreSQL works out before the scan. Left bare, a vector fetched from another row would be

@@ -136,7 +136,7 @@ class Shop(RuleBasedStateMachine):
             for values in Shirt.objects.pending().order_by("pk").values_list("pk", "image", "embedding_source")[:size]
         ]
         worker = PictureEncoder(get_placement(Shirt), encoder, size)
-        return encoder.name, worker.encode([worker.decode(row) for row in rows])
+        return encoder.name, worker.encode([worker.decode(row, encoder.image_size) for row in rows])
 
     @rule(work=consumes(claimed))
     def a_worker_writes(self, work):

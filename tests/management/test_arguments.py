@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
             ["tests.LimitedEditionScreenPrintedPosterOfMuseum", "--where", "created__year=99999"],
             "--where created__year cannot be asked of tests.LimitedEditionScreenPrintedPosterOfMuseum: year 99999 is",
         ),
-        (["tests.Shirt", "--where", "name__regex=("], "The database cannot answer that: invalid regular expression: "),
+        (["tests.Shirt", "--where", "name__regex=("], "The database reports an error: invalid regular expression: "),
         (["tests.Vase"], f"tests.Vase has 0 visible products with a vector of the encoder {ENCODER}, and two are"),
         (["tests.Shirt", "--database", "elsewhere"], "argument --database: invalid choice: 'elsewhere'"),
         (["tests.Shirt", "--nothing"], "unrecognized arguments: --nothing"),

@@ -60,7 +60,7 @@ def test_folder_for_the_vectors__that_cannot_be_written(shirts, run, tmp_path, m
 def test_database__that_lacks_what_is_asked(shirts, run, tmp_path, command):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE tests_shirt RENAME COLUMN embedding TO gone")
-    sentence = "The database cannot answer that: column tests_shirt.embedding does not exist"
+    sentence = "The database reports an error: column tests_shirt.embedding does not exist"
     assert_refused(run(command, "tests.Shirt", *SIMILARITY.get(command, ())), sentence, tmp_path)
 
 

@@ -69,14 +69,15 @@ class Command(CatalogueCommand):
         for holder in holders:
             check_dimensions(holder, encoder)
         self.say(f"Encoder: {encoder.name}")
+        if status:
+            for holder in holders:
+                self.stdout.write(_status(holder, self._using(holder)))
+            return
         pending = {
             holder: _rows(holder, self._using(holder), everything=everything or verify, retry_failed=retry_failed)
             for holder in holders
         }
-        if status:
-            for holder in holders:
-                self.stdout.write(_status(holder, self._using(holder)))
-        elif dry_run:
+        if dry_run:
             self._count(pending, limit)
         else:
             self._embed(pending, limit=limit, batch_size=batch_size, verify=verify)
