@@ -49,7 +49,7 @@ def measure(pictures: list[Path]) -> dict[str, float]:
     from django.core.management import call_command
 
     from shop_demo.models import Category, Product
-    from similar_products.embedding.index import build_index
+    from similar_products.embedding.index_build import build_index
     from similar_products.embedding.rows import Row
     from similar_products.embedding.writer import Result, VectorWriter
     from similar_products.encoders import get_encoder

@@ -20,7 +20,7 @@ def main() -> None:
     measured = []
     with bench.shop(arguments.model):
         from shop_demo.models import Product
-        from similar_products.embedding.index import drop_index
+        from similar_products.embedding.index_build import drop_index
 
         drop_index(Product, "default")  # exact figures need none, and filling it takes longer than they do
         for size in arguments.sizes:

@@ -21,7 +21,7 @@ def main() -> None:
     measured = []
     with bench.shop(arguments.model), tempfile.TemporaryDirectory() as folder:
         from shop_demo.models import Product
-        from similar_products.embedding.index import drop_index
+        from similar_products.embedding.index_build import drop_index
 
         drop_index(Product, "default")  # an exact export needs none, and filling it takes longer than that
         path = Path(folder) / f"similar.{arguments.format}"

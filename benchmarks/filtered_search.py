@@ -28,7 +28,7 @@ def pgvector_defaults(queryset: Any, key: Any) -> Any:
     from pgvector.django import CosineDistance
 
     from shop_demo.models import Product
-    from similar_products.search.hnsw import half
+    from similar_products.search.hnsw_index import half
     from similar_products.search.placement import dimensions_of
 
     dimensions = dimensions_of(Product)

@@ -27,7 +27,7 @@ def fill(placement: str, vectors: np.ndarray, rows: int) -> list[Any]:
     """Make the products, with the vector index built after the load and an index on the price; return their keys."""
     from django.db import connection
 
-    from similar_products.embedding.index import build_index, drop_index
+    from similar_products.embedding.index_build import build_index, drop_index
     from tests.catalogues import CATALOGUES, Item, Picture
 
     catalogue = CATALOGUES[placement]

@@ -46,7 +46,7 @@ def naive(key: Any) -> list[Any]:
     from pgvector.django import CosineDistance
 
     from shop_demo.models import Product
-    from similar_products.search.hnsw import half
+    from similar_products.search.hnsw_index import half
 
     vector = Product.objects.defer(None).get(pk=key).embedding
     distance = CosineDistance(half("embedding", len(vector)), HalfVector(vector))

@@ -81,7 +81,7 @@ def fill(vectors: NDArray[np.float32], categories: list[str]) -> list[int]:
     from django.db import connection
 
     from shop_demo.models import Category, Product
-    from similar_products.embedding.index import build_index, drop_index
+    from similar_products.embedding.index_build import build_index, drop_index
     from similar_products.encoders import get_encoder
 
     name = get_encoder().name

@@ -23,7 +23,7 @@ from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
 from .conf import MAX_DIMENSIONS, get_settings
-from .embedding.index import get_index, has_index
+from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
 from .encoders import EncoderError, get_encoder
 from .models import VisuallySimilarModel, get_holders

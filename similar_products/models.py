@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from pgvector.django import VectorField
 
 from .query import SimilarManager, reset_derived
-from .search.hnsw import index_name, make_index, name_stem
+from .search.hnsw_index import index_name, make_index, name_stem
 from .search.placement import DERIVED_FIELDS
 
 

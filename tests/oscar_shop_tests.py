@@ -17,7 +17,7 @@ from looks.models import ProductImageLook
 from oscar.core.loading import get_model
 
 from similar_products.query import similar_to
-from similar_products.search.hnsw import index_name
+from similar_products.search.hnsw_index import index_name
 from similar_products.search.ranking import ranked
 from similar_products.visibility import visible_and_similar
 from tests.drawn_pictures import picture_bytes

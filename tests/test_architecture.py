@@ -19,7 +19,7 @@ TESTED_ELSEWHERE = {
     "merchandising/apps.py": "merchandising/test_rules.py",
     "pictures/limits.py": "pictures/test_gate.py",
     "rest_framework/urls.py": "rest_framework/test_views.py",
-    "search/hnsw.py": "test_models.py",
+    "search/hnsw_index.py": "test_models.py",
     "templatetags/similar_products.py": "test_templatetags.py",
 }
 """Modules without a test file of their name, and the file that tests them."""

@@ -8,9 +8,9 @@ from django.db import DataError, IntegrityError, models, transaction
 from django.test.utils import isolate_apps
 from pgvector.django import HnswIndex, VectorField
 
-from similar_products.embedding.index import get_index
+from similar_products.embedding.index_build import get_index
 from similar_products.models import VisuallySimilarModel, get_holders
-from similar_products.search.hnsw import index_name
+from similar_products.search.hnsw_index import index_name
 from tests.drawn_pictures import picture_file
 from tests.models import (
     ChairPhoto,

@@ -26,10 +26,10 @@ from pgvector.django import CosineDistance
 
 from ..catalogue.labels import collect_values, field_at_end, read_texts
 from ..conf import get_settings
-from ..embedding.index import has_index
+from ..embedding.index_build import has_index
 from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
 from ..search.bands import get_bands
-from ..search.hnsw import half, index_name
+from ..search.hnsw_index import half, index_name
 from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement
 from ..search.scan import ScanSettings
 from .filters import PARAMETER, value_of

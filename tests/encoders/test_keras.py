@@ -637,7 +637,7 @@ from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.db import connection
 from PIL import ImageColor
-from similar_products.search.hnsw import index_name
+from similar_products.search.hnsw_index import index_name
 from tall_shop.models import Tapestry
 from tests.drawn_pictures import picture_bytes
 assert "tensorflow" not in sys.modules

@@ -15,8 +15,8 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from similar_products.embedding import index
-from similar_products.embedding.index import drop_index, has_index
+from similar_products.embedding import index_build
+from similar_products.embedding.index_build import drop_index, has_index
 from similar_products.embedding.writer import VectorWriter
 from tests.drawn_pictures import picture_file
 from tests.models import Lamp, Shirt, Vase, VaseLook
@@ -204,7 +204,7 @@ def test_embed_products__without_models_says_so(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_embed_products__first_fill_builds_the_index_after_loading(monkeypatch):
-    monkeypatch.setattr(index, "FIRST_FILL_ROWS", 3)
+    monkeypatch.setattr(index_build, "FIRST_FILL_ROWS", 3)
     add_shirts(4)
     assert "tests.Shirt: building the vector index.\n" in run("tests.Shirt")
     assert has_index(Shirt, "default")

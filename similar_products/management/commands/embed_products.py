@@ -15,7 +15,7 @@ from django.db import router
 
 from ...catalogue.neighbours import CatalogueError
 from ...embedding.companions import create_companions, missing_companions
-from ...embedding.index import index_after_load
+from ...embedding.index_build import index_after_load
 from ...embedding.run import check_dimensions, embed
 from ...embedding.states import count_states
 from ...embedding.writer import EmbedReport

@@ -7,7 +7,7 @@ from functools import partial
 from django.db import connections, models
 
 from ..models import VisuallySimilarModel
-from ..search.hnsw import index_name
+from ..search.hnsw_index import index_name
 from ..search.placement import dimensions_of
 from .reconnecting import with_reconnect
 

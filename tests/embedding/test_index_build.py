@@ -3,8 +3,8 @@ import threading
 import pytest
 from django.db import connection, connections
 
-from similar_products.embedding import embed, index
-from similar_products.embedding.index import build_index, drop_index, has_index, index_after_load
+from similar_products.embedding import embed, index_build
+from similar_products.embedding.index_build import build_index, drop_index, has_index, index_after_load
 from tests.embedding.added_shirts import add_shirts
 from tests.models import Shirt
 
@@ -76,10 +76,10 @@ class TestFirstFill:
     def test_build_index_raises_its_memory_for_the_build_only(self, monkeypatch):
         add_shirts(3)
         embed(Shirt.objects.pending())
-        monkeypatch.setattr(index, "BYTES_PER_INDEXED_DIMENSION", 100_000)
+        monkeypatch.setattr(index_build, "BYTES_PER_INDEXED_DIMENSION", 100_000)
         seen = []
-        drop = index.drop_index
-        monkeypatch.setattr(index, "drop_index", lambda *where: seen.append(memory()) or drop(*where))
+        drop = index_build.drop_index
+        monkeypatch.setattr(index_build, "drop_index", lambda *where: seen.append(memory()) or drop(*where))
         before = memory()
         build_index(Shirt, "default")
         assert seen == ["375000kB"] != [before]
