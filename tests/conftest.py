@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.test import TransactionTestCase
 
 from similar_products.models import get_holders
-from tests.catalogues import ENCODER
 from tests.drawn_pictures import picture_file
 
 collect_ignore = ["oscar_shop"]
@@ -75,6 +74,8 @@ def fresh_indexes(db) -> None:
 @pytest.fixture
 def bands(settings, tmp_path: Path) -> Path:
     """Near-duplicates are up to 0.14 radians apart, very similar ones 0.45, similar ones 1.05."""
+    from tests.catalogues import ENCODER  # here: a shop of another project has no such models
+
     path = tmp_path / "bands.json"
     path.write_text(json.dumps({ENCODER: {"near_duplicate": 0.99, "very_similar": 0.9, "similar": 0.5}}))
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "BANDS": path}
