@@ -18,6 +18,8 @@ from similar_products.encoders.tfhub import EMBEDDED_HANDLE, OFFICIAL_HANDLE
 from tests.encoders.small_models import random_pixels
 from tests.saved_models import save_feature_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def model_1280(tmp_path_factory) -> Path:
@@ -202,7 +204,6 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
         ("pkg_resources", "run pip install 'setuptools<81'"),
     ],
 )
-@pytest.mark.slow
 def test_tfhub__missing_package_names_the_remedy(model_1280, missing, remedy):
     code = f"""
 import sys, numpy
@@ -216,7 +217,6 @@ TFHubEncoder({str(model_1280)!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
     assert remedy in result
 
 
-@pytest.mark.slow
 def test_tfhub__after_a_fork_raises_instead_of_hanging(model_1280):
     code = f"""
 import os, numpy
@@ -272,7 +272,6 @@ def copied(model: str, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder / "copy"))
 
 
-@pytest.mark.slow
 def test_embedded__is_the_default_and_gives_unit_vectors_without_a_network(tmp_path):
     """In a process of its own, in which every connection and every download fails."""
     code = """
