@@ -15,7 +15,7 @@ from django.utils.translation import gettext, ngettext
 from ..conf import get_settings
 from ..embedding.states import count_pictures, is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
-from ..search.placement import get_placement, picture_field
+from ..search.placement import get_placement
 from ..tasks import embed_after_commit, embed_or_enqueue
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def embed_products(products: QuerySet[Model], *, retry_failed: bool = False) -> 
     outcome = Outcome()
     if embed_on_save != "off":
         outcome.is_cut_off = len(found) > MAX_QUEUED
-        label = picture_field(placement.holder).model._meta.label
+        label = placement.picture_field.model._meta.label
         _embed_each(outcome, label, found[:MAX_QUEUED], using, is_queued=embed_on_save != "inline")
     counts = count_pictures(pictures)
     outcome.ready, outcome.pending = counts["ready"], counts["pending"]

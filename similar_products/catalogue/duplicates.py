@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..pictures.ahead import map_ahead
 from ..pictures.gate import ImageRejected, load_pixels, read_stored_file
-from ..search.placement import get_placement, picture_field
+from ..search.placement import get_placement
 from .evaluation import TIE
 from .neighbours import Catalogue, Positions, Progress, Ranking, ignore_progress, nearest_rows, single, take_rows
 from .products import PICTURES_AHEAD, picture_names
@@ -115,7 +115,7 @@ def _read_pictures(
     catalogue: Catalogue, model: type[Model], thumbnails: NDArray[np.void], using: str, on_progress: Progress
 ) -> dict[int, bytes]:
     """Fill ``thumbnails`` and return the digests of the files, by row of the catalogue."""
-    storage = picture_field(get_placement(model).holder).storage
+    storage = get_placement(model).picture_field.storage
     digests: dict[int, bytes] = {}
 
     def read(item: tuple[int, str]) -> tuple[int, bytes, NDArray[np.void] | None]:

@@ -12,7 +12,7 @@ from ..encoders import Encoder
 from ..encoders.base import Vectors
 from ..pictures.ahead import map_ahead
 from ..pictures.gate import ImageRejected, Pixels, load_pixels, load_stored_pixels
-from ..search.placement import get_placement, picture_field
+from ..search.placement import get_placement
 from .neighbours import Catalogue, Positions, Progress, ignore_progress
 from .products import picture_names
 
@@ -62,7 +62,7 @@ def encode_rows(
     Or with those of the files that ``alter`` makes of the row's position and its picture, which has twice the side that
     the encoder takes. What cannot be used has no vector.
     """
-    storage, size = picture_field(get_placement(model).holder).storage, encoder.image_size
+    storage, size = get_placement(model).picture_field.storage, encoder.image_size
 
     def load(item: tuple[int, str]) -> list[Pixels]:
         row, name = item

@@ -21,16 +21,13 @@ from similar_products.checks import check_models
 from similar_products.encoders import EncoderError, KerasEncoder, TFHubEncoder, get_encoder
 from similar_products.encoders.tensorflow import LONGEST_REASON, SCALINGS, first_line
 from similar_products.pictures.gate import Pixels
+from tests.encoders.small_models import random_pixels
 from tests.saved_models import save_feature_model, save_keras_model, save_quietly
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 CUT = {"layer": "classes", "take": "input", "image_size": 32, "scaling": "-1..1"}
-
-
-def random_pixels(count: int, size: int = 32) -> Pixels:
-    return np.random.default_rng(7).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
