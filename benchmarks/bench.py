@@ -23,7 +23,8 @@ def parser(description: str | None, *, pictures: bool = True) -> argparse.Argume
     result.add_argument(
         "--model",
         default=os.environ.get("SIMILAR_PRODUCTS_MODEL"),
-        help="TF-Hub URL or SavedModel folder (environment variable SIMILAR_PRODUCTS_MODEL; the model in the package).",
+        help="TF-Hub URL, SavedModel folder or .tflite file (environment variable SIMILAR_PRODUCTS_MODEL; the model "
+        "in the package).",
     )
     return result
 
@@ -41,6 +42,9 @@ def shop(model: str | None) -> Iterator[None]:
         django.setup()
         from django.db import connection
 
+        from similar_products.encoders import load_model
+
+        load_model()  # converted where it has not been
         name = connection.settings_dict["NAME"]
         connection.creation.create_test_db(verbosity=0, autoclobber=True)
         try:

@@ -1,22 +1,25 @@
-"""embed_products against the loop of the 2019 original, same pictures and weights, in one run.
+"""embed_products against the loop of the 2019 original, same pictures, in one run; medians of several rounds.
 
-The loop takes one picture at a time: read, decode, resize with padding, call the model, save the vector as
-text. Beside both stands the bound of a perfect pipeline, 1 / (1/decode + 1/encode + 1/index), each part
-measured alone on all cores. "Index" is the build after the load for a first fill, and the writing of the same
-vectors into the live index for a run on a catalogue that has vectors already.
+The loop takes one picture at a time: read, decode, resize with padding, call MobileNetV2 1.0 in TensorFlow, save the
+vector as text. Against it stand the same weights in LiteRT, the same in 8 bits (calibrated here on every fifteenth
+picture), and the model in the package. Beside each stands the bound of a perfect pipeline,
+1 / (1/decode + 1/encode + 1/index), each part measured alone on all cores; "index" is the build after the load of a
+first fill.
 """
 
-import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
-from pgvector import Vector
 
 from benchmarks import bench
+
+CALIBRATION_STEP = 15
 
 
 def original_loop(model: Any, pictures: list[Path], folder: Path) -> None:
@@ -43,27 +46,26 @@ def enlarged(pictures: list[Path], folder: Path, side: int) -> Iterator[Path]:
         yield copy
 
 
-def measure(pictures: list[Path]) -> dict[str, float]:
-    """Return pictures per second of the loop, of embed_products, and of the parts of the bound."""
+def rate(pictures: list[Path], work: Callable[[], object]) -> float:
+    """Return the number of pictures per second."""
+    return len(pictures) / bench.seconds(work)
+
+
+def measure(handle: str, pictures: list[Path]) -> dict[str, float]:
+    """Return pictures per second of ``embed_products`` with a model, and of the parts of its bound."""
+    from django.conf import settings
     from django.core.files.storage import FileSystemStorage
     from django.core.management import call_command
 
     from shop_demo.models import Category, Product
     from similar_products.embedding.index_build import build_index
-    from similar_products.embedding.rows import Row
-    from similar_products.embedding.writer import Result, VectorWriter
-    from similar_products.encoders import get_encoder
+    from similar_products.encoders import get_encoder, load_model
+    from similar_products.pictures.ahead import count_cores
     from similar_products.pictures.gate import load_stored_pixels
-    from similar_products.search.placement import get_placement
 
-    encoder: Any = get_encoder()
-    size = encoder.image_size
-    encoder.encode(np.zeros((32, size, size, 3), np.uint8))  # opened and warm for both
-    count = len(pictures)
-    with tempfile.TemporaryDirectory() as texts:
-        loop = bench.seconds(lambda: original_loop(encoder._open(), pictures, Path(texts)))
-
-    storage = FileSystemStorage("/")
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "ENCODER": {"OPTIONS": {"handle": handle}}}
+    load_model()
+    encoder, storage = get_encoder(), FileSystemStorage("/")
     field = Product._meta.get_field("image")
     stored, field.storage = field.storage, storage
     Product.objects.all().delete()
@@ -71,67 +73,71 @@ def measure(pictures: list[Path]) -> dict[str, float]:
     Product.objects.bulk_create(
         Product(name=str(number), category=category, price=1, image=str(path)) for number, path in enumerate(pictures)
     )
-    ours = bench.seconds(lambda: call_command("embed_products", "shop_demo.Product", verbosity=0))
-    assert Product.objects.ready().count() == count
-    index = bench.seconds(lambda: build_index(Product, "default"))
-    Product.objects.update(embedding_source="")
-    live = bench.seconds(lambda: call_command("embed_products", "shop_demo.Product", verbosity=0))
-    assert Product.objects.ready().count() == count
-    columns = Product.objects.values_list("pk", "image", "embedding_source", "embedding")
-    results = [Result(Row(*row), Vector(vector), "") for *row, vector in columns]
-    writer = VectorWriter(get_placement(Product), "default", encoder.name)
-    index_live = bench.seconds(lambda: [writer.write(results[start : start + 32]) for start in range(0, count, 32)])
+    found = {"ours": rate(pictures, lambda: call_command("embed_products", "shop_demo.Product", verbosity=0))}
+    assert Product.objects.ready().count() == len(pictures)
+    found["index"] = rate(pictures, lambda: build_index(Product, "default"))
     field.storage = stored
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        decode = bench.seconds(
-            lambda: list(threads.map(lambda path: load_stored_pixels(storage, str(path), size), pictures))
-        )
-    batch = np.random.default_rng(0).integers(0, 256, (encoder.batch_size, size, size, 3), dtype=np.uint8)
-    encode = bench.seconds(lambda: [encoder.encode(batch) for _ in range(count // encoder.batch_size)])
-    encode *= count / (count // encoder.batch_size * encoder.batch_size)
-    return {
-        "loop": count / loop,
-        "ours": count / ours,
-        "decode": count / decode,
-        "encode": count / encode,
-        "index": count / index,
-        "bound": count / (decode + encode + index),
-        "live": count / live,
-        "live index": count / index_live,
-        "live bound": count / (decode + encode + index_live),
-    }
+    size = encoder.image_size
+    batch = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    with ThreadPoolExecutor(count_cores()) as threads:
+        decode = partial(load_stored_pixels, storage, size=size)
+        found["decode"] = rate(pictures, lambda: list(threads.map(decode, map(str, pictures))))
+        found["encode"] = rate(pictures, lambda: list(threads.map(encoder.encode, [batch] * (len(pictures) // 4))))
+    found["bound"] = 1 / sum(1 / found[part] for part in ("decode", "encode", "index"))
+    return found
+
+
+def quantized(model: str, pictures: list[Path], folder: Path) -> str:
+    """Return the path of the model in 8 bits."""
+    from similar_products.encoders import TFHubEncoder
+    from similar_products.encoders.conversion import quantize
+    from similar_products.pictures.gate import load_pixels
+
+    encoder = TFHubEncoder(model)
+    pixels = np.stack([load_pixels(path.read_bytes(), encoder.image_size) for path in pictures[::CALIBRATION_STEP]])
+    quantize(encoder, pixels, folder / "int8.tflite", print)
+    return str(folder / "int8.tflite")
 
 
 def main() -> None:
     parser = bench.parser(__doc__)
     parser.add_argument("--pictures", type=int, default=1_000, help="How many pictures (1000).")
     parser.add_argument("--side", type=int, default=1_600, help="Longest side of the enlarged copies (1600).")
+    parser.add_argument("--rounds", type=int, default=3, help="Rounds of which the median counts (3).")
     arguments = parser.parse_args()
     found = bench.pictures_below(arguments.folder)
     found = [path.resolve() for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
     step = max(len(found) // arguments.pictures, 1)
     pictures = found[::step][: arguments.pictures]
-    rows = []
-    with bench.shop(arguments.model), tempfile.TemporaryDirectory() as folder:
-        large = list(enlarged(pictures, Path(folder), arguments.side))
-        for name, chosen in [("as they are", pictures), (f"{arguments.side} px", large)]:
-            rate = measure(chosen)
-            for run, ours, index, bound in [
-                ("first fill", "ours", "index", "bound"),
-                ("live index", "live", "live index", "live bound"),
-            ]:
-                rows.append(
-                    (
-                        f"{len(chosen):,} {name}, {run}",
-                        *(f"{rate[key]:,.0f}" for key in ("loop", ours)),
-                        f"{rate[ours] / rate['loop']:.2f} x",
-                        *(f"{rate[key]:,.0f}" for key in ("decode", "encode", index, bound)),
-                        f"{rate[ours] / rate[bound]:.2f}",
-                    )
-                )
+    with bench.shop(arguments.model), tempfile.TemporaryDirectory() as name:
+        from similar_products.encoders import TFHubEncoder
+        from similar_products.encoders.tfhub import EMBEDDED_HANDLE
+
+        folder = Path(name)
+        large = list(enlarged(pictures, folder, arguments.side))
+        small = f"{len(pictures):,} as they are"
+        runs = [
+            ("MobileNetV2 1.0", arguments.model, small, pictures),
+            ("the same in 8 bits", quantized(arguments.model, pictures, folder), small, pictures),
+            ("the model in the package", EMBEDDED_HANDLE, small, pictures),
+            ("MobileNetV2 1.0", arguments.model, f"{arguments.side} px", large),
+        ]
+        loop = TFHubEncoder(arguments.model).read().function
+        original_loop(loop, pictures[:20], folder)  # warm
+        rows = []
+        for model, handle, which, chosen in runs:
+            rounds = [
+                {**measure(handle, chosen), "loop": rate(chosen, partial(original_loop, loop, chosen, folder))}
+                for _ in range(arguments.rounds)
+            ]
+            middle = {part: median(one[part] for one in rounds) for part in rounds[0]}
+            times = median(one["ours"] / one["loop"] for one in rounds)
+            of_bound = median(one["ours"] / one["bound"] for one in rounds)
+            parts = (f"{middle[part]:,.0f}" for part in ("loop", "ours", "decode", "encode", "index", "bound"))
+            rows.append((f"{model}, {which}", *parts, f"{times:.2f} x", f"{of_bound:.2f}"))
     print("Pictures per second:\n")
-    header = ("pictures", "2019 loop", "embed_products", "ratio", "decode", "encode", "index", "bound", "of bound")
+    header = ("", "2019 loop", "embed_products", "decode", "encode", "index", "bound", "of the loop", "of the bound")
     print(bench.table(rows, header))
 
 

@@ -40,6 +40,9 @@ def main() -> None:
 
     student = TFHubEncoder(arguments.model or EMBEDDED_HANDLE)
     teacher = TFHubEncoder(teacher_folder)
+    for encoder in (student, teacher):
+        if encoder.needs_preparing:
+            encoder.prepare(print)
     print(f"student {student.name}, teacher {teacher.name}\n")
     rows = []
 
@@ -78,7 +81,7 @@ def _arguments() -> argparse.Namespace:
         default=SHARED / "models" / "mobilenet_v2_100_224_feature_vector",
         help="Folder of the SavedModel to compare with.",
     )
-    parser.add_argument("--model", help="Folder of another SavedModel in place of the one in the package.")
+    parser.add_argument("--model", help="Another .tflite file or SavedModel in place of the one in the package.")
     parser.add_argument("--rounds", type=int, default=9, help="Rounds of the measurement of speed (9).")
     parser.add_argument("--without-speed", action="store_true", help="Leave the speed out, as on a busy machine.")
     return parser.parse_args()

@@ -1,7 +1,7 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
-Static: E001 to E006 and E016 to E019; with ``check --deploy`` W015. With ``check --database default`` and before
-``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
+Static: E001 to E006, E016 to E019 and E022; with ``check --deploy`` W015 and W023. With ``check --database default``
+and before ``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
 """
 
 import re
@@ -25,9 +25,12 @@ from pgvector.django import VectorField
 from .conf import MAX_DIMENSIONS, get_settings
 from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
-from .encoders import EncoderError, get_encoder
+from .encoders import Encoder, EncoderError, get_encoder
+from .encoders.conversion import find_refusal
+from .encoders.litert import INSTALL, is_installed
+from .encoders.model import ModelEncoder
 from .models import VisuallySimilarModel, get_holders
-from .pictures.fetch import INSTALL, PACKAGES_MISSING, is_installed
+from .pictures import fetch
 from .query import RESULT_NAMES, SimilarManager
 from .search.bands import get_bands
 from .search.placement import declared_through, get_placement, picture_field
@@ -49,7 +52,8 @@ def register_all() -> None:
     register(check_installed_apps, "similar_products")
     register(check_models, Tags.models)
     register(check_databases, Tags.database)
-    register(check_embed_on_save, "similar_products", deploy=True)
+    register(check_runtime, "similar_products")
+    register(check_model, "similar_products", deploy=True)
 
 
 def needs_settings(check: Check) -> Check:
@@ -92,9 +96,9 @@ def check_bands(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
 @needs_settings
 def check_fetch_urls(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E017: search by URL is on, and the packages that it needs are missing."""
-    if not get_settings().fetch_urls or is_installed():
+    if not get_settings().fetch_urls or fetch.is_installed():
         return []
-    return [Error(f"{PACKAGES_MISSING}.", hint=f"Run: {INSTALL}", id="similar_products.E017")]
+    return [Error(f"{fetch.PACKAGES_MISSING}.", hint=f"Run: {fetch.INSTALL}", id="similar_products.E017")]
 
 
 @needs_settings
@@ -155,19 +159,64 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMe
 
 
 @needs_settings
-def check_embed_on_save(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
-    """W015: pictures are embedded by the web processes of a shop that is deployed."""
-    if settings.DEBUG or get_settings().embed_on_save != "inline":
+def check_runtime(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """E022: nothing is installed that could run the encoder's model."""
+    if not isinstance(_encoder(), ModelEncoder) or is_installed():
+        return []
+    return [
+        Error(
+            "LiteRT, which runs the encoder's model, is not installed.",
+            hint=f"Run: {INSTALL} - or, where it has no wheel: pip install 'django-similar-products[tensorflow]'",
+            id="similar_products.E022",
+        )
+    ]
+
+
+@needs_settings
+def check_model(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
+    """W015, W023: web processes would load TensorFlow, or cannot open the encoder's model at all."""
+    encoder = _encoder()
+    if settings.DEBUG or not isinstance(encoder, ModelEncoder):
+        return []
+    try:
+        if encoder.needs_preparing:
+            sentence = f"The model of the encoder {encoder.name} has not been converted on this machine."
+        elif encoder.tflite_file is None and find_refusal(encoder.conversion_key):
+            return _check_embed_on_save()
+        else:
+            return []
+    except EncoderError as error:
+        sentence = str(error)
+    return [
+        checks.Warning(
+            f"{sentence} Until then no search by photo works here, and saved pictures stay pending.",
+            hint="Run: python manage.py embed_products - or in a build, without a database: python manage.py shell "
+            '-c "from similar_products.encoders import load_model; load_model()"',
+            id="similar_products.W023",
+        )
+    ]
+
+
+def _check_embed_on_save() -> list[CheckMessage]:
+    if get_settings().embed_on_save != "inline":
         return []
     return [
         checks.Warning(
-            'EMBED_ON_SAVE is "inline" and DEBUG is off: every web process that saves a picture loads TensorFlow, '
-            "2 s and about 600 MB.",
+            'LiteRT cannot run the encoder\'s model, EMBED_ON_SAVE is "inline" and DEBUG is off: every web process '
+            "that saves a picture loads TensorFlow, 2 s and about 600 MB.",
             hint='Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and '
             "run embed_products from cron.",
             id="similar_products.W015",
         )
     ]
+
+
+def _encoder() -> Encoder | None:
+    """Return the encoder of the settings, or ``None`` where it cannot be made, which E005 says."""
+    try:
+        return get_encoder()
+    except ImproperlyConfigured:
+        return None
 
 
 def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:

@@ -66,6 +66,7 @@ class AppSettings:
     encoder_options: Mapping[str, Any] = field(default_factory=dict)
     fetch_urls: bool = False
     isolate_decoder: bool = False
+    model_cache: Path | None = None
     products: Mapping[str, ProductSettings] = field(default_factory=dict)
     refuse_blank: bool = True
 
@@ -119,6 +120,14 @@ def _is_a(kind: type) -> Callable[[Any], bool]:
 
 def _is_number(least: int, greatest: float = float("inf")) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= greatest
+
+
+def _is_path(value: Any) -> bool:
+    return value is None or (isinstance(value, str | os.PathLike) and bool(os.fspath(value)))
+
+
+def _read_path(value: Any) -> Path | None:
+    return None if value is None else Path(value)
 
 
 def _is_filterset(value: Any) -> bool:
@@ -192,9 +201,9 @@ KEYS = {
         lambda value: ApiSettings(**_read("SIMILAR_PRODUCTS['API']", value, API_KEYS)),
     ),
     "BANDS": Key(
-        lambda value: value is None or (isinstance(value, str | os.PathLike) and bool(os.fspath(value))),
+        _is_path,
         "is {value!r}; valid are the path of a JSON file that calibrate_similarity writes, and None.",
-        lambda value: None if value is None else Path(value),
+        _read_path,
     ),
     "EF_SEARCH": Key(
         _is_number(1, MAX_EF_SEARCH),
@@ -213,6 +222,11 @@ KEYS = {
     ),
     "FETCH_URLS": FLAG,
     "ISOLATE_DECODER": FLAG,
+    "MODEL_CACHE": Key(
+        _is_path,
+        "is {value!r}; valid are the path of a folder, in which converted models are kept, and None.",
+        _read_path,
+    ),
     "PRODUCTS": Key(
         _is_a(Mapping),
         "must be a dict from model to a dict, as in {{'shop.Product': {{'VISIBLE': ...}}}}, not {type}.",

@@ -37,6 +37,14 @@ def _media_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep converted models out of the user's cache folder, in the processes that tests start as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _quick_flush() -> Iterator[None]:
     """Leave the content types and permissions where a test's commits are taken back.
 

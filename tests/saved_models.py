@@ -34,8 +34,8 @@ def save_feature_model(
             pixels = tf.ensure_shape(pixels, spec.shape)
             if as_map:
                 return pixels
-            cells = tf.reshape(tf.image.resize(pixels, (4, 4), method="area"), (-1, 48))
-            return cells @ self.weights
+            grid = tf.nn.avg_pool2d(pixels, size // 4, size // 4, "VALID") if size else tf.image.resize(pixels, (4, 4))
+            return tf.reshape(grid, (-1, 48)) @ self.weights
 
     model = Features()
     serve = tf.function(lambda inputs: {name: model.compute(inputs) for name in outputs}, input_signature=[spec])

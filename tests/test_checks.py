@@ -1,12 +1,16 @@
+from pathlib import Path
+
 import pytest
 from django.apps import apps
-from django.core.checks import WARNING, run_checks
+from django.core.checks import WARNING, CheckMessage, run_checks
 from django.core.management import call_command
 from django.db import connection, migrations, models
 from django.test.utils import isolate_apps
 from pgvector.django import VectorExtension, VectorField
 
 from similar_products import checks
+from similar_products.encoders import TFHubEncoder, litert
+from similar_products.encoders.conversion import file_name, refusal_file
 from similar_products.models import VisuallySimilarModel
 from tests.models import CheapShirt, PrintedShirt, Shirt
 
@@ -244,28 +248,83 @@ def test_w014__statements_prepared_on_the_server(monkeypatch, options):
     assert message.hint == "Remove server_side_binding and prepare_threshold from its OPTIONS."
 
 
-def test_w015__inline_in_the_web_processes_of_a_deployed_shop():
-    message = only(run_checks(include_deployment_checks=True, tags=["similar_products"]), "W015")
+HANDLE = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
+
+
+@pytest.fixture
+def hub_model(settings, monkeypatch, tmp_path) -> Path:
+    """The settings name a model of TF-Hub; the folder of converted models, which is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings.SIMILAR_PRODUCTS = {
+        "ENCODER": {"BACKEND": "similar_products.encoders.TFHubEncoder", "OPTIONS": {"handle": HANDLE}}
+    }
+    (folder := tmp_path / "similar_products").mkdir()
+    return folder
+
+
+def deployment_messages() -> list[CheckMessage]:
+    return run_checks(include_deployment_checks=True, tags=["similar_products"])
+
+
+def test_e022__nothing_runs_the_model(settings, monkeypatch):
+    settings.SIMILAR_PRODUCTS = {}
+    monkeypatch.setattr(litert, "find_spec", lambda package: None)
+    message = only(run_checks(tags=["similar_products"]), "E022")
+    assert message.msg == "LiteRT, which runs the encoder's model, is not installed."
+    assert message.hint == (
+        "Run: pip install ai-edge-litert - or, where it has no wheel: pip install 'django-similar-products[tensorflow]'"
+    )
+    monkeypatch.setattr(litert, "find_spec", lambda package: package == "tensorflow")
+    assert run_checks(tags=["similar_products"]) == []
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"BACKEND": "similar_products.encoders.ColorHistogramEncoder"}}
+    monkeypatch.setattr(litert, "find_spec", lambda package: None)
+    assert run_checks(tags=["similar_products"]) == []
+
+
+def test_w023__model_that_is_not_converted(hub_model):
+    message = only(deployment_messages(), "W023")
     assert message.level == WARNING
     assert message.msg == (
-        'EMBED_ON_SAVE is "inline" and DEBUG is off: every web process that saves a picture loads TensorFlow, 2 s '
-        "and about 600 MB."
+        "The model of the encoder google/imagenet/mobilenet_v2_100_224/feature_vector/5-224-fit1 has not been "
+        "converted on this machine. Until then no search by photo works here, and saved pictures stay pending."
+    )
+    content = b"a model"
+    (hub_model / file_name(TFHubEncoder(HANDLE).conversion_key, content)).write_bytes(content)
+    assert deployment_messages() == []
+
+
+def test_w023__model_that_is_not_there(settings):
+    settings.SIMILAR_PRODUCTS = {"ENCODER": {"OPTIONS": {"handle": "/no/such/folder"}}}
+    assert only(deployment_messages(), "W023").msg.startswith("There is no folder /no/such/folder; the handle is")
+
+
+def test_w015__model_that_only_tensorflow_runs_inline(hub_model, settings):
+    refusal_file(hub_model, TFHubEncoder(HANDLE).conversion_key).write_text("the converter says: no.")
+    message = only(deployment_messages(), "W015")
+    assert message.level == WARNING
+    assert message.msg == (
+        'LiteRT cannot run the encoder\'s model, EMBED_ON_SAVE is "inline" and DEBUG is off: every web process that '
+        "saves a picture loads TensorFlow, 2 s and about 600 MB."
     )
     assert message.hint == (
         'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
         "embed_products from cron."
     )
-    assert run_checks(tags=["similar_products"]) == []
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
+    assert deployment_messages() == []
 
 
 @pytest.mark.parametrize(
-    ("debug", "embed_on_save"),
-    [(True, "inline"), (False, "off"), (False, "tasks"), (False, "tests.test_conf.enqueue"), (False, "a mistake")],
+    "given", [{}, {"ENCODER": {"BACKEND": "similar_products.encoders.ColorHistogramEncoder"}}, {"EF_SEARCH": "wrong"}]
 )
-def test_w015__is_silent_elsewhere(settings, debug, embed_on_save):
-    settings.DEBUG = debug
-    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": embed_on_save}
-    assert checks.check_embed_on_save(None) == []
+def test_w015_and_w023__are_silent_where_litert_runs_the_model(settings, given):
+    settings.SIMILAR_PRODUCTS = given
+    assert checks.check_model(None) == []
+
+
+def test_w023__is_silent_in_development(hub_model, settings):
+    settings.DEBUG = True
+    assert checks.check_model(None) == []
 
 
 @pytest.mark.django_db

@@ -140,7 +140,8 @@ def test_products__of_a_child_are_those_of_its_model_unless_it_has_its_own(setti
             {"ENCODERS": {}},
             (
                 "SIMILAR_PRODUCTS has the unknown key 'ENCODERS'; known are 'API', 'BANDS', 'EF_SEARCH', "
-                "'EMBED_ON_SAVE', 'ENCODER', 'FETCH_URLS', 'ISOLATE_DECODER', 'PRODUCTS', 'REFUSE_BLANK'."
+                "'EMBED_ON_SAVE', 'ENCODER', 'FETCH_URLS', 'ISOLATE_DECODER', 'MODEL_CACHE', 'PRODUCTS', "
+                "'REFUSE_BLANK'."
             ),
         ),
         (

@@ -1,4 +1,4 @@
-"""Train the small model that the app ships: python -m training.distil --hours 1.5 --output FOLDER."""
+"""Train the small model that the app ships: python -m training.distil --hours 1.5 --output FILE."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ def main() -> None:
         help="Folder of the teacher's SavedModel.",
     )
     parser.add_argument(
-        "--output", type=Path, default=ROOT / ".cache" / "training" / "model", help="Folder for the SavedModel."
+        "--output", type=Path, default=ROOT / ".cache" / "training" / "model.tflite", help="File for the model."
     )
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "training", help="Targets, checkpoint and log.")
     parser.add_argument("--crop-minutes", type=float, default=20, help="Most minutes to spend on them (20).")

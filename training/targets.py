@@ -59,7 +59,9 @@ def prepare(folder: Path, images: Path, teacher: Path, *, size: int, seed: int, 
     missing = [each for each in wanted if not each[0].is_file()]
     if missing and time.monotonic() < until:
         encoder = TFHubEncoder(teacher)
-        look = _with_maps(encoder._open(), encoder.image_size)
+        model = encoder.read()
+        encoder.use(model)
+        look = _with_maps(model.function, encoder.image_size)
         photos = Photos(images)
         with tqdm(total=len(missing) * PER_FILE, desc="Teacher", unit=" pictures", disable=None) as progress:
             for file, name, number in missing:
@@ -103,7 +105,7 @@ def _with_maps(
 ) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.float16], ...]]:
     """Return a function from pictures to the teacher's vectors and two of the maps they come from.
 
-    In batches of 64 at once: with oneDNN faster than the encoder's threads.
+    In batches of 64 at once: with oneDNN faster than small ones in threads.
     """
     called = tf.function(lambda x: model(tf.cast(x, tf.float32) / 255))
     frozen = convert_variables_to_constants_v2(

@@ -1,4 +1,4 @@
-"""Vectors that are looked at and not stored: pictures decoded ahead in threads and encoded in batches."""
+"""Vectors that are looked at and not stored: pictures decoded and encoded ahead in threads."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -18,33 +18,39 @@ from .products import picture_names
 
 ItemT = TypeVar("ItemT")
 
+BATCHES_AHEAD = 16
+
 
 def encode_pictures(
     items: Iterable[ItemT], load: Callable[[ItemT], Sequence[Pixels]], encoder: Encoder
 ) -> Iterator[tuple[ItemT, Vectors]]:
     """Yield each item with the unit vectors of its pictures, float32 ``[pictures, dimensions]``.
 
-    ``load`` is called in threads and returns the pictures of an item, each uint8 ``[image_size, image_size, 3]``.
-    Those in which the encoder sees nothing give a row of NaN. An item for which ``load`` raises ``ImageRejected`` has
-    no rows. Two batches are held at a time. Raises ``EncoderError`` where the encoder cannot work.
+    ``load`` is called in threads, which encode as well, and returns the pictures of an item, each uint8
+    ``[image_size, image_size, 3]``. Those in which the encoder sees nothing give a row of NaN. An item for which
+    ``load`` raises ``ImageRejected`` has no rows. Raises ``EncoderError`` where the encoder cannot work.
     """
-
-    def load_item(item: ItemT) -> tuple[ItemT, Sequence[Pixels]]:
-        try:
-            return item, load(item)
-        except ImageRejected:
-            return item, ()
-
     size = encoder.batch_size
-    with closing(map_ahead(load_item, items, ahead=size)) as loaded:  # a batch is decoded while one is encoded
-        while batch := list(islice(loaded, size)):
-            pixels = [picture for _, pictures in batch for picture in pictures]
-            encoded = [encoder.encode(np.stack(pixels[start : start + size])) for start in range(0, len(pixels), size)]
-            vectors = np.concatenate(encoded) if encoded else np.empty((0, 0), np.float32)
-            start = 0
-            for item, pictures in batch:
-                yield item, vectors[start : start + len(pictures)]
-                start += len(pictures)
+
+    def load_item(item: ItemT) -> Sequence[Pixels]:
+        try:
+            return load(item)
+        except ImageRejected:
+            return ()
+
+    def encode(batch: Sequence[ItemT]) -> list[tuple[ItemT, Vectors]]:
+        loaded = [load_item(item) for item in batch]
+        pixels = [picture for pictures in loaded for picture in pictures]
+        encoded = [encoder.encode(np.stack(pixels[start : start + size])) for start in range(0, len(pixels), size)]
+        vectors = np.concatenate(encoded) if encoded else np.empty((0, 0), np.float32)
+        starts = np.cumsum([len(pictures) for pictures in loaded])[:-1]
+        return list(zip(batch, np.split(vectors, starts), strict=True))
+
+    items = iter(items)
+    batches = iter(lambda: list(islice(items, size)), [])
+    with closing(map_ahead(encode, batches, ahead=BATCHES_AHEAD)) as encoded:
+        for found in encoded:
+            yield from found
 
 
 def encode_rows(

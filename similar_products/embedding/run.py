@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -25,6 +24,8 @@ from .writer import EmbedReport, Result, VectorWriter
 
 logger = logging.getLogger(__name__)
 
+BATCH_SIZE = 32
+"""Rows that are claimed at once, and written at once in two transactions."""
 RETRY_DELAYS = (1.0, 4.0, 16.0)
 """Seconds before each further pass over the rows that a storage, another process or a change kept from us."""
 MAX_REMEMBERED = 10_000
@@ -36,6 +37,7 @@ def embed(
     *,
     batch_size: int | None = None,
     limit: int | None = None,
+    threads: int | None = None,
     verify: bool = False,
     retry_delays: Sequence[float] = RETRY_DELAYS,
     should_stop: Callable[[], bool] = lambda: False,
@@ -43,13 +45,12 @@ def embed(
 ) -> EmbedReport:
     """Embed the picture of every row of ``queryset``, or of the first ``limit``, whatever its state.
 
-    Pictures are decoded ahead in threads, encoded in batches in another, and written by the calling thread
-    on its own connection, so that it works inside a transaction as well. Memory does not grow with the
-    number of rows. Any number of processes share the work: each row is claimed by a session advisory lock,
-    which no save waits for. A vector is written only if the row still has the picture and the source that
-    were read. A picture that cannot be used marks its row as failed and stops nobody else. What a storage, a
-    change or another process kept from us is tried again after each of ``retry_delays`` (seconds), then left
-    pending.
+    Pictures are decoded and encoded in ``threads``, one for each core unless given, and their vectors written by the
+    calling thread on its own connection, ``batch_size`` at once, so that it works inside a transaction as well. Memory
+    does not grow with the number of rows. Any number of processes share the work: each row is claimed by a session
+    advisory lock, which no save waits for. A vector is written only if the row still has the picture and the source
+    that were read. A picture that cannot be used marks its row as failed and stops nobody else. What a storage, a
+    change or another process kept from us is tried again after each of ``retry_delays`` (seconds), then left pending.
 
     ``verify`` writes only where the vector differs from the stored one. ``should_stop`` is asked between
     batches; what is under way is finished then. ``on_progress`` is called with the number of rows just done.
@@ -68,7 +69,9 @@ def embed(
     run = _Run(
         rows=ClaimedRows(placement, using),
         writer=VectorWriter(placement, using, encoder.name, verify=verify),
-        encode=PictureEncoder(placement, encoder, batch_size or encoder.batch_size),
+        encode=PictureEncoder(placement, encoder),
+        threads=threads,
+        batch_size=batch_size or max(BATCH_SIZE, encoder.batch_size),
         should_stop=should_stop,
         on_progress=on_progress or (lambda done: None),
     )
@@ -94,6 +97,8 @@ class _Run:
     rows: ClaimedRows
     writer: VectorWriter
     encode: "PictureEncoder"
+    threads: int | None
+    batch_size: int
     should_stop: Callable[[], bool]
     on_progress: Callable[[int], object]
     report: EmbedReport = field(default_factory=EmbedReport)
@@ -106,10 +111,10 @@ class _Run:
             self.make_pass(self.rows.only(queryset, keys[start : start + 1_000]), None)
 
     def make_pass(self, queryset: QuerySet[Model], limit: int | None) -> None:
-        batches = self.rows.claim(queryset, self.encode.batch_size, limit, self.should_stop, self._leave_over)
+        batches = self.rows.claim(queryset, self.batch_size, limit, self.should_stop, self._leave_over)
         try:
-            with closing(self.encode(chain.from_iterable(batches))) as encoded:
-                for results in encoded:
+            with closing(self.encode(chain.from_iterable(batches), self.batch_size, self.threads)) as encoded:
+                while results := list(islice(encoded, self.batch_size)):
                     self._write(results)
         finally:
             self.rows.release_all()
@@ -147,47 +152,45 @@ def _left_over(reason: str) -> EmbedReport:
 
 
 class PictureEncoder:
-    """Makes vectors of the pictures of rows: while one batch is written the next is encoded and a third decoded."""
+    """Makes vectors of the pictures of rows: each thread decodes a few and encodes them, while others are written."""
 
-    def __init__(self, placement: Placement, encoder: Encoder, batch_size: int) -> None:
-        self.batch_size = batch_size
+    def __init__(self, placement: Placement, encoder: Encoder) -> None:
         self._holder: type[VisuallySimilarModel] = placement.holder
         self._encoder = encoder
         self._storage = placement.picture_field.storage
 
-    def __call__(self, rows: Iterable[Row]) -> Generator[list[Result], None, None]:
-        """Yield the results batch by batch. A single row is decoded and encoded in the calling thread."""
+    def __call__(self, rows: Iterable[Row], batch_size: int, threads: int | None) -> Generator[Result, None, None]:
+        """Yield the results in the order of the rows; up to two batches of them wait for the caller.
+
+        A single row is decoded and encoded in the calling thread.
+        """
         rows = iter(rows)
-        first = next(rows, None)
-        if first is None:
-            return
-        # Asked for once, and only where there is something to do: it may open the model, or fail to.
-        decode = partial(self.decode, size=self._encoder.image_size)
-        with closing(map_ahead(decode, chain([first], rows), ahead=self.batch_size)) as decoded:
-            batches = iter(lambda: list(islice(decoded, self.batch_size)), [])
-            with closing(map_ahead(self.encode, batches, ahead=1, threads=1)) as encoded:
-                yield from encoded
+        size = min(self._encoder.batch_size, batch_size)
+        calls = iter(lambda: list(islice(rows, size)), [])
+        with closing(map_ahead(self.encode, calls, ahead=2 * batch_size // size, threads=threads)) as encoded:
+            for results in encoded:
+                yield from results
 
-    def decode(self, row: Row, size: int) -> tuple[Row, Pixels | ImageRejected]:
-        try:
-            return row, load_stored_pixels(self._storage, row.image, size)
-        except ImageRejected as rejected:
-            return row, rejected
-
-    def encode(self, decoded: Sequence[tuple[Row, Pixels | ImageRejected]]) -> list[Result]:
+    def encode(self, rows: Sequence[Row]) -> list[Result]:
         """Return the vector, or the code of the error, of each row."""
-        pictures = {row: pixels for row, pixels in decoded if not isinstance(pixels, ImageRejected)}
-        vectors = dict(zip(pictures, self._vectors(list(pictures.values())), strict=True))
+        size = self._encoder.image_size
+        outcomes = [self._decode(row, size) for row in rows]
+        vectors = iter(self._vectors([pixels for pixels in outcomes if not isinstance(pixels, ImageRejected)]))
         results: list[Result] = []
-        for row, outcome in decoded:
-            vector = vectors.get(row)
+        for row, outcome in zip(rows, outcomes, strict=True):
             if isinstance(outcome, ImageRejected):
                 results.append(self._failed(row, outcome.code, str(outcome)))
-            elif vector is None or not np.isfinite(vector).all():
-                results.append(self._failed(row, "bad_vector", "The encoder sees nothing in the picture."))
-            else:
+            elif np.isfinite(vector := next(vectors)).all():
                 results.append(Result(row, Vector(vector), ""))
+            else:
+                results.append(self._failed(row, "bad_vector", "The encoder sees nothing in the picture."))
         return results
+
+    def _decode(self, row: Row, size: int) -> Pixels | ImageRejected:
+        try:
+            return load_stored_pixels(self._storage, row.image, size)
+        except ImageRejected as rejected:
+            return rejected
 
     def _vectors(self, pictures: list[Pixels]) -> Vectors:
         dimensions = dimensions_of(self._holder)

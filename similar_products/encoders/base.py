@@ -1,6 +1,8 @@
 import json
+import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,14 @@ from numpy.typing import NDArray
 from ..conf import get_settings
 from ..pictures.gate import Pixels
 
+logger = logging.getLogger(__name__)
+
 Vectors = NDArray[np.float32]
 
 MIN_NORM = 1e-6
 """Below it a vector has no direction: pgvector would store it, rank it first as NaN and lose it in HNSW."""
+LONGEST_REASON = 300
+"""Maximum length of another library's message in a sentence of ours: Keras puts whole models into some."""
 
 
 class EncoderError(Exception):
@@ -24,9 +30,10 @@ class EncoderError(Exception):
 class Encoder(ABC):
     """Pixels in, unit vectors out. A subclass gives the attributes and ``features``.
 
-    ``name`` is the identity of model and preprocessing together. It is stored with every vector, and only
-    vectors of the same name are compared. It must be known without opening the model and must not contain
-    ``|``. ``dimensions`` is ``None`` where only the opened model can tell.
+    ``features`` is called by several threads at once, each time with up to ``batch_size`` pictures. ``name`` is the
+    identity of model and preprocessing together. It is stored with every vector, and only vectors of the same name are
+    compared. It must be known without opening the model and must not contain ``|``. ``dimensions`` is ``None`` where
+    only the opened model can tell.
     """
 
     batch_size: int = 32
@@ -49,6 +56,17 @@ class Encoder(ABC):
     @abstractmethod
     def features(self, pixels: Pixels) -> NDArray[np.floating[Any]]:
         """Return ``[n, dimensions]`` of any norm for uint8 ``[n, image_size, image_size, 3]``."""
+
+    @property
+    def needs_preparing(self) -> bool:
+        """Return whether ``prepare`` has something to do before the first picture."""
+        return False
+
+    def prepare(self, on_step: Callable[[str], object]) -> None:  # noqa: B027  most have nothing to do
+        """Do what takes long and is done once on a machine, such as a conversion; tell each step to ``on_step``.
+
+        Commands and ``load_model`` call it; a web process that answers a request does not. Raises ``EncoderError``.
+        """
 
     def encode(self, pixels: Pixels) -> Vectors:
         """Return float32 ``[n, dimensions]`` with rows of norm 1.
@@ -102,6 +120,20 @@ def _make(backend: str, options: dict[str, Any]) -> Encoder:
 
 
 def load_model() -> None:
-    """Open the model now, so that the first search does not wait for it: for a server's hook after its fork."""
+    """Open the model now, so that the first search does not wait for it: for a server's hook and a build's last step.
+
+    A model that has to be converted first is, which needs TensorFlow and takes about ten seconds.
+    """
     encoder = get_encoder()
+    if encoder.needs_preparing:
+        logger.info("Preparing the model of %s, which is done once on a machine.", encoder.name)
+        encoder.prepare(logger.info)
     encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))
+
+
+def first_line(error: Exception) -> str:
+    """Return what another library's error says, short enough for a sentence of ours, with a full stop."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
+    return text if text.endswith(".") else f"{text}."

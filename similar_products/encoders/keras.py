@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..conf import listed
-from .base import EncoderError
-from .tensorflow import Model, TensorFlowEncoder, digest, first_line, import_tensorflow
+from .base import EncoderError, first_line
+from .model import BATCH_SIZE, ModelEncoder, digest
+from .tensorflow import TensorFlowModel, import_tensorflow
 
 TAKES = ("output", "input")
 POOLINGS = ("", "average")
@@ -19,7 +20,7 @@ LISTED_LAYERS = 20
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-class KerasEncoder(TensorFlowEncoder):
+class KerasEncoder(ModelEncoder):
     """A Keras model of the shop's own, cut at the layer whose output or input is the vector.
 
     ``model`` is a ``.keras`` file. ``layer`` is the name of the layer, ``take`` "output" or "input": the input of the
@@ -30,7 +31,8 @@ class KerasEncoder(TensorFlowEncoder):
     ``dimensions`` lets a check compare the model with the field unopened. ``name`` replaces the identity, which
     otherwise is a digest of the file with these options.
 
-    Keras opens the file in its safe mode, which refuses a ``Lambda``; the old HDF5 format is refused here.
+    Keras opens the file in its safe mode, which refuses a ``Lambda``; the old HDF5 format is refused here. The model is
+    converted before the first use, which needs TensorFlow; where it cannot be, TensorFlow computes it.
     """
 
     advice = "Name a layer whose input or output is one vector for each picture."
@@ -46,7 +48,7 @@ class KerasEncoder(TensorFlowEncoder):
         pooling: str = "",
         name: str = "",
         dimensions: int | None = None,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         self.model = os.fspath(model)
         if not self.model:
@@ -95,7 +97,7 @@ class KerasEncoder(TensorFlowEncoder):
             raise EncoderError(f"The file {self.model} is no .keras file, or a damaged one. Save or copy it anew.")
         return path
 
-    def _load(self) -> Model:
+    def read(self) -> TensorFlowModel:
         library = self._import("tf_keras" if self._keras_version().startswith("2.") else "keras")
         try:
             with warnings.catch_warnings():
@@ -129,7 +131,7 @@ class KerasEncoder(TensorFlowEncoder):
             )
         return import_tensorflow(package, wanted_by="KerasEncoder")
 
-    def _cut(self, model: Any, library: Any) -> Model:
+    def _cut(self, model: Any, library: Any) -> TensorFlowModel:
         picture, vector = self._picture_of(model), self._vector_of(model)
         rank = len(vector.shape)
         where = f"The {self._take} of the layer {self._layer!r} of {self.model}"
@@ -152,7 +154,7 @@ class KerasEncoder(TensorFlowEncoder):
             ) from error
         return self._trace(cut)
 
-    def _trace(self, cut: Any) -> Model:
+    def _trace(self, cut: Any) -> TensorFlowModel:
         """Return the cut model as a TensorFlow function, pooled where that is wanted."""
         tensorflow = importlib.import_module("tensorflow")
 
@@ -169,7 +171,7 @@ class KerasEncoder(TensorFlowEncoder):
                 f"The Keras model {self.model} cannot compute pictures of {self.image_size} pixels: "
                 f"{first_line(error)} Set the option 'image_size' to what it was trained on."
             ) from error
-        return lambda pixels: traced(tensorflow.constant(pixels))
+        return TensorFlowModel(traced, image_size=self.image_size, origin=cut)
 
     def _picture_of(self, model: Any) -> Any:
         """Return the model's one input, which must be a square of ``image_size`` in three colours."""

@@ -1,14 +1,15 @@
-import importlib
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .base import EncoderError
-from .tensorflow import DEFAULT_IMAGE_SIZE, Model, TensorFlowEncoder, digest, first_line, import_tensorflow
+from .base import EncoderError, first_line
+from .model import BATCH_SIZE, ModelEncoder, digest
+from .tensorflow import TensorFlowModel, import_tensorflow
 
-EMBEDDED_HANDLE = str(Path(__file__).parent / "mobilenet_v2_small")
+EMBEDDED_HANDLE = str(Path(__file__).parent / "mobilenet_v2_small" / "model.tflite")
 """The model in this package, the default: it needs no network. Its MODEL_CARD.md says what it was trained on."""
 EMBEDDED_DIMENSIONS = 1280
 EMBEDDED_IMAGE_SIZE = 128
@@ -20,14 +21,15 @@ DOWNLOAD_TIMEOUT = 60.0
 _MOBILENET_V2 = re.compile(r"mobilenet[_-]v2.*?(?P<width>\d{2,3})[_-](?P<size>\d{2,3})(?!\d)", re.IGNORECASE)
 
 
-class TFHubEncoder(TensorFlowEncoder):
+class TFHubEncoder(ModelEncoder):
     """An image feature vector model in the form of TF-Hub: ``[n, s, s, 3]`` in 0..1 in, ``[n, d]`` out.
 
-    ``handle`` is a TF-Hub URL or the folder of a SavedModel; without one it is the model in this package.
+    ``handle`` is a TF-Hub URL, the folder of a SavedModel or a ``.tflite`` file; without one it is the model in this
+    package. All but a file are converted into one before the first use, which needs TensorFlow.
     ``image_size`` and ``dimensions`` are read from the handle (MobileNetV2's names carry them) or from the
     model; say them where neither tells. ``scaling`` is for a SavedModel of another form: what it was trained on, as
-    in ``KerasEncoder``; the same weights fed 0..255 lost 0.22 of precision@10. ``name`` replaces the identity, which
-    otherwise is the URL's path or a digest of the folder's files.
+    in ``KerasEncoder``; the same weights fed 0..255 lost 0.22 of precision@10. A quantised file takes pixels as they
+    are. ``name`` replaces the identity, which otherwise is the URL's path or a digest of the files.
     """
 
     advice = "Take the 'feature_vector' variant of the model."
@@ -40,11 +42,11 @@ class TFHubEncoder(TensorFlowEncoder):
         dimensions: int | None = None,
         image_size: int | None = None,
         scaling: str = "0..1",
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         self.handle = os.fspath(handle)
         if not self.handle:
-            raise ValueError("handle is empty; give a TF-Hub URL or the folder of a SavedModel.")
+            raise ValueError("handle is empty; give a TF-Hub URL, the folder of a SavedModel or a .tflite file.")
         super().__init__(
             self.handle,
             name=name,
@@ -70,26 +72,33 @@ class TFHubEncoder(TensorFlowEncoder):
     def _is_embedded(self) -> bool:
         return self.handle == EMBEDDED_HANDLE
 
+    @property
+    def tflite_file(self) -> Path | None:
+        if self._is_url or not self.handle.endswith(".tflite"):
+            return None
+        if not (file := Path(self.handle)).is_file():
+            raise EncoderError(f"There is no file {self.handle}; give the path of a .tflite file as the handle.")
+        return file
+
     def _identity(self) -> str:
         if self._is_url:
             return self.handle.split("://", 1)[1].partition("?")[0].removeprefix("tfhub.dev/").strip("/")
+        if file := self.tflite_file:
+            return f"{'embedded' if self._is_embedded else 'tflite'}-{digest([('model.tflite', file)])}"
         folder = self._folder()
         files = sorted([folder / "saved_model.pb", *(folder / "variables").glob("variables.*")])
-        kind = "embedded" if self._is_embedded else "savedmodel"
-        return f"{kind}-{digest((file.name, file) for file in files)}"
+        return f"savedmodel-{digest((file.name, file) for file in files)}"
 
-    def _load(self) -> Model:
+    def read(self) -> TensorFlowModel:
+        if self.tflite_file:
+            raise EncoderError(
+                f"The model {self.handle} is a .tflite file, which TensorFlow does not read. Name the TF-Hub model or "
+                "the SavedModel that it was made from."
+            )
         model = self._read()
         signature = getattr(model, "signatures", {}).get("serving_default")
-        declared = _image_size(signature)
-        if declared and self._image_size not in (None, declared):
-            raise EncoderError(
-                f"The model {self.handle} takes pictures of {declared} pixels, not the {self._image_size} that "
-                "its name or the option 'image_size' says: correct the option or take another handle."
-            )
-        self._image_size = self._image_size or declared or DEFAULT_IMAGE_SIZE
-        compute: Model = model if callable(model) else _by_signature(self.handle, signature)
-        return compute
+        compute = model if callable(model) else _by_signature(self.handle, signature)
+        return TensorFlowModel(compute, image_size=_image_size(signature), origin=model)
 
     def _read(self) -> Any:
         """Return the SavedModel as TensorFlow reads it, fetched before where the handle is a URL."""
@@ -127,8 +136,8 @@ class TFHubEncoder(TensorFlowEncoder):
         folder = Path(self.handle)
         if not folder.is_dir():
             raise EncoderError(
-                f"There is no folder {self.handle}; the handle is a TF-Hub URL such as {OFFICIAL_HANDLE} or "
-                "the folder of a SavedModel."
+                f"There is no folder {self.handle}; the handle is a TF-Hub URL such as {OFFICIAL_HANDLE}, the folder "
+                "of a SavedModel or a .tflite file."
             )
         if not (folder / "saved_model.pb").is_file():
             raise EncoderError(
@@ -143,8 +152,8 @@ def _image_size(signature: Any) -> int | None:
     return next((spec.shape[1] for spec in specs if spec.shape.rank == 4 and spec.shape[1]), None)
 
 
-def _by_signature(handle: str, signature: Any) -> Model:
-    """Return the signature of a SavedModel as a function of pictures."""
+def _by_signature(handle: str, signature: Any) -> Callable[[Any], Any]:
+    """Return the signature of a SavedModel as a function of a tensor of pictures."""
     if signature is None:
         raise EncoderError(
             f"The SavedModel in {handle} is not callable and has no signature 'serving_default'. Export it with "
@@ -157,8 +166,7 @@ def _by_signature(handle: str, signature: Any) -> Model:
             f"The signature 'serving_default' of {handle} has the inputs {names} and the outputs {outputs}; "
             "one of each is needed."
         )
-    tensorflow = importlib.import_module("tensorflow")
-    return lambda pixels: signature(**{names[0]: tensorflow.constant(pixels)})[outputs[0]]
+    return lambda pictures: signature(**{names[0]: pictures})[outputs[0]]
 
 
 def _divisible_by_8(value: float) -> int:

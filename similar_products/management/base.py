@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
-from ..encoders import EncoderError, get_encoder
+from ..encoders import Encoder, EncoderError, get_encoder
 from ..models import get_holders
 from ..search.placement import declared_through, get_placement
 from ..visibility import visible_products
@@ -93,6 +93,19 @@ class CatalogueCommand(BaseCommand):
             tqdm(total=total, desc=what, unit=f" {unit}", disable=not self.shows_progress) as bar,
         ):
             yield bar.update
+
+    def show_step(self, step: str) -> None:
+        """Name a step of long work on a terminal; in a pipe nothing."""
+        if self.shows_progress:
+            self.stderr.write(f"  {step} …", self.style.NOTICE)
+
+    def prepare(self, encoder: Encoder) -> None:
+        """Do what an encoder needs once per machine, such as the conversion of its model."""
+        if encoder.needs_preparing:
+            if self.verbosity > 0:  # not on standard output, which may be a file of JSON
+                sentence = f"Preparing the model of {encoder.name} for LiteRT, which is done once on a machine."
+                self.stderr.write(sentence, self.style.NOTICE)
+            encoder.prepare(self.show_step)
 
     def get_products(self) -> QuerySet[Model]:
         """Return the products that an anonymous visitor may see; the queryset's ``db`` is the database to query.

@@ -1,4 +1,4 @@
-"""Work done ahead in threads, such as decoding the next pictures while a batch is encoded."""
+"""Work done ahead in threads, such as decoding and encoding the next pictures while others are written."""
 
 import os
 from collections import deque
@@ -9,6 +9,13 @@ from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+
+def count_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def map_ahead(
@@ -25,7 +32,7 @@ def map_ahead(
     if len(first) < 2:
         yield from map(function, first)
         return
-    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(threads or count_cores(), thread_name_prefix="ahead")
     waiting: deque[Future[ResultT]] = deque()
     try:
         for item in chain(first, items):

@@ -183,7 +183,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             colors = (
                 ImageCms.profileToProfile(colors, ImageCms.ImageCmsProfile(source), srgb, outputMode="RGB") or colors
             )
-    colors = colors.convert("RGB")
+    colors = colors if colors.mode == "RGB" else colors.convert("RGB")  # which copies
     if alpha is None:
         return colors
     return Image.composite(colors, Image.new("RGB", colors.size, "white"), alpha)

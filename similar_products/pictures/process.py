@@ -19,6 +19,7 @@ from typing import IO, NamedTuple, cast
 
 import PIL
 
+from .ahead import count_cores
 from .decoder import ImageRejected, decode, register_formats
 from .limits import CATALOGUE, PUBLIC, WHOLE, Limits, Region
 
@@ -131,7 +132,7 @@ class _Process:
         folders.add(str(Path(__file__).parents[2]))
         limits = (str(MAX_MEMORY), str(CPU_SECONDS), str(PICTURES_PER_PROCESS))
         self._popen = subprocess.Popen(  # noqa: S603  our own interpreter and our own lines
-            [_interpreter(), "-I", "-S", "-c", _BOOT, *limits, *sorted(folders)],
+            [find_python(), "-I", "-S", "-c", _BOOT, *limits, *sorted(folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -206,7 +207,7 @@ class _Pool:
     """The decoder processes of this process."""
 
     def __init__(self) -> None:
-        self._slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._slots = threading.BoundedSemaphore(count_cores())
         self.idle: list[_Process] = []
         self._all: set[_Process] = set()
 
@@ -253,7 +254,7 @@ class _Pool:
         except (OSError, EOFError) as error:
             raise ImageRejected(
                 "decoder_unavailable",
-                f"The decoder process cannot be started with {_interpreter()}: {type(error).__name__}: {error}.",
+                f"The decoder process cannot be started with {find_python()}: {type(error).__name__}: {error}.",
             ) from error
         self._all.add(process)
         return process
@@ -285,7 +286,7 @@ def _wait(pipe: IO[bytes], event: int, deadline: float) -> None:
         raise TimeoutError
 
 
-def _interpreter() -> str:
+def find_python() -> str:
     """Return the path of this Python; under uWSGI and similar servers ``sys.executable`` is the server."""
     if "python" in Path(sys.executable or "").name:
         return sys.executable

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from similar_products.catalogue.vectors import encode_pictures
+from similar_products.catalogue.vectors import BATCHES_AHEAD, encode_pictures
 from similar_products.encoders import ColorHistogramEncoder
 from similar_products.pictures.gate import ImageRejected
 
@@ -40,17 +40,17 @@ def test_encode_pictures__gives_each_item_its_rows_in_order():
     assert max(batches[:4]) <= 3
 
 
-def test_encode_pictures__takes_no_more_than_two_batches_ahead():
+def test_encode_pictures__takes_a_bounded_number_ahead():
     taken: list[int] = []
 
     def items():
-        for number in range(100):
+        for number in range(1_000):
             taken.append(number)
             yield 1
 
     found = encode_pictures(items(), pictures_of, SmallBatches())
     next(found)
-    assert len(taken) <= 2 * 3
+    assert len(taken) <= (BATCHES_AHEAD + 2) * 3
     found.close()
 
 

@@ -40,14 +40,14 @@ def test_embed__works_in_batches(watched, batch_size, batches):
     add_shirts(10)
     seen = []
     assert embed(Shirt.objects.pending(), batch_size=batch_size, on_progress=seen.append).embedded == 10
-    assert watched.batches == batches
+    assert sorted(watched.batches, reverse=True) == batches
     assert sum(seen) == 10
 
 
 def test_embed__stops_at_the_limit(watched):
     rows = add_shirts(10)
     assert embed(Shirt.objects.pending(), batch_size=4, limit=6).embedded == 6
-    assert watched.batches == [4, 2]
+    assert sorted(watched.batches) == [2, 4]
     assert set(Shirt.objects.ready()) == set(rows[:6])
 
 

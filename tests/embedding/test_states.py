@@ -135,8 +135,7 @@ class Shop(RuleBasedStateMachine):
             Row(*values)
             for values in Shirt.objects.pending().order_by("pk").values_list("pk", "image", "embedding_source")[:size]
         ]
-        worker = PictureEncoder(get_placement(Shirt), encoder, size)
-        return encoder.name, worker.encode([worker.decode(row, encoder.image_size) for row in rows])
+        return encoder.name, PictureEncoder(get_placement(Shirt), encoder).encode(rows)
 
     @rule(work=consumes(claimed))
     def a_worker_writes(self, work):

@@ -3,6 +3,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from similar_products.encoders import ColorHistogramEncoder, Encoder, EncoderError, get_encoder, load_model
+from similar_products.encoders.base import LONGEST_REASON, first_line
 from similar_products.encoders.tfhub import EMBEDDED_HANDLE
 from tests.encoders.small_models import random_pixels
 
@@ -58,3 +59,8 @@ def test_load_model__opens_it(monkeypatch):
     monkeypatch.setattr(ColorHistogramEncoder, "features", lambda self, pixels: opened.append(1) or np.ones((1, 1280)))
     load_model()
     assert opened == [1]
+
+
+def test_first_line__of_a_long_message_is_cut():
+    assert first_line(ValueError("x" * 999)) == "x" * LONGEST_REASON + "…."
+    assert first_line(ValueError("One.\nTwo.")) == "One."

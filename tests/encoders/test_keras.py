@@ -4,9 +4,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
-import sys
-import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,14 +16,14 @@ from PIL import ImageColor
 
 from similar_products.checks import check_models
 from similar_products.encoders import EncoderError, KerasEncoder, TFHubEncoder, get_encoder
-from similar_products.encoders.tensorflow import LONGEST_REASON, SCALINGS, first_line
+from similar_products.encoders.model import SCALINGS
 from similar_products.pictures.gate import Pixels
-from tests.encoders.small_models import random_pixels
+from tests.encoders.processes import ROOT, run_python
+from tests.encoders.small_models import by_tensorflow, converted, random_pixels
 from tests.saved_models import save_feature_model, save_keras_model, save_quietly
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 CUT = {"layer": "classes", "take": "input", "image_size": 32, "scaling": "-1..1"}
 
 
@@ -60,7 +57,7 @@ def save(keras, file: Path, build) -> Path:
 
 def refusal(model: Path | str, **options) -> str:
     with pytest.raises(EncoderError) as caught:
-        KerasEncoder(model, **{**CUT, **options}).encode(random_pixels(1))
+        by_tensorflow(KerasEncoder(model, **{**CUT, **options})).encode(random_pixels(1))
     return str(caught.value)
 
 
@@ -69,7 +66,7 @@ def refusal(model: Path | str, **options) -> str:
 
 @pytest.mark.parametrize(("layer", "take"), [("classes", "input"), ("vector", "output"), ("dropout", "input")])
 def test_keras__is_cut_at_the_input_or_output_of_a_layer(model, layer, take):
-    encoder = KerasEncoder(model, **{**CUT, "layer": layer, "take": take})
+    encoder = converted(KerasEncoder(model, **{**CUT, "layer": layer, "take": take}))
     pixels = random_pixels(5)
     vectors = encoder.encode(pixels)
     assert (vectors.shape, vectors.dtype, encoder.dimensions, encoder.image_size) == ((5, 256), np.float32, 256, 32)
@@ -77,12 +74,12 @@ def test_keras__is_cut_at_the_input_or_output_of_a_layer(model, layer, take):
 
 
 def test_keras__takes_the_output_unless_told_otherwise(model):
-    encoder = KerasEncoder(model, layer="classes", image_size=32, scaling="-1..1")
+    encoder = by_tensorflow(KerasEncoder(model, layer="classes", image_size=32, scaling="-1..1"))
     assert encoder.encode(random_pixels(1)).shape == (1, 5)
 
 
 def test_keras__batch_and_single_agree(model):
-    encoder, pixels = KerasEncoder(model, **CUT), random_pixels(9)
+    encoder, pixels = converted(KerasEncoder(model, **CUT)), random_pixels(9)
     singly = np.concatenate([encoder.encode(pixels[row : row + 1]) for row in range(9)])
     assert encoder.encode(pixels) == pytest.approx(singly, abs=1e-5)
 
@@ -90,7 +87,7 @@ def test_keras__batch_and_single_agree(model):
 def test_keras__model_that_scales_pictures_itself_is_given_0_to_255(keras, tmp_path):
     file = save_keras_model(tmp_path / "own.keras", dimensions=256, size=32, preprocess=True)
     pixels = random_pixels(2)
-    assert KerasEncoder(file, **{**CUT, "scaling": "0..255"}).encode(pixels) == pytest.approx(
+    assert converted(KerasEncoder(file, **{**CUT, "scaling": "0..255"})).encode(pixels) == pytest.approx(
         expected(pixels), abs=1e-5
     )
 
@@ -99,7 +96,7 @@ def test_keras__of_the_second_version(keras, tmp_path):
     file = tmp_path / "shop.keras"
     save_keras_model(file, dimensions=256, size=32, library="tf_keras", preprocess=True)
     pixels = random_pixels(5)
-    vectors = KerasEncoder(file, **{**CUT, "scaling": "0..255"}).encode(pixels)
+    vectors = converted(KerasEncoder(file, **{**CUT, "scaling": "0..255"})).encode(pixels)
     assert vectors == pytest.approx(expected(pixels), abs=1e-5)
 
 
@@ -114,14 +111,16 @@ def test_keras__sequential_model(keras, tmp_path, library):
         ]
     )
     save_quietly(model, file := tmp_path / "shop.keras")
-    vectors = KerasEncoder(file, **CUT).encode(pixels := random_pixels(2))
+    vectors = converted(KerasEncoder(file, **CUT)).encode(pixels := random_pixels(2))
     mean = pixels.mean(axis=(1, 2)) / 127.5 - 1
     assert vectors == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-5)
 
 
 def test_keras__map_with_pooling_is_its_mean(model):
     pixels = random_pixels(3)
-    vectors = KerasEncoder(model, **{**CUT, "layer": "grid", "take": "output"}, pooling="average").encode(pixels)
+    vectors = converted(KerasEncoder(model, **{**CUT, "layer": "grid", "take": "output"}, pooling="average")).encode(
+        pixels
+    )
     mean = pixels.mean(axis=(1, 2)) / 127.5 - 1
     assert vectors == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-5)
 
@@ -133,7 +132,7 @@ def test_keras__dimensions_that_only_a_picture_tells(keras, tmp_path):
         keras.Model(pictures, layers.Flatten(name="flat")(layers.AveragePooling2D(8)(pictures))),
         file := tmp_path / "open.keras",
     )
-    encoder = KerasEncoder(file, **{**CUT, "layer": "flat", "take": "output"})
+    encoder = converted(KerasEncoder(file, **{**CUT, "layer": "flat", "take": "output"}))
     assert encoder.encode(random_pixels(2)).shape == (2, 48)
     assert encoder.dimensions == 48
 
@@ -141,7 +140,7 @@ def test_keras__dimensions_that_only_a_picture_tells(keras, tmp_path):
 def test_keras__picture_without_features_gives_a_row_of_nan(model):
     pixels = random_pixels(2)
     pixels[0] = 0
-    vectors = KerasEncoder(model, **{**CUT, "scaling": "0..1"}).encode(pixels)
+    vectors = converted(KerasEncoder(model, **{**CUT, "scaling": "0..1"})).encode(pixels)
     assert np.isnan(vectors[0]).all()
     assert np.linalg.norm(vectors[1]) == pytest.approx(1, abs=1e-5)
 
@@ -163,60 +162,13 @@ def test_scaling__of_the_others_is_their_name():
 def test_scaling__of_a_saved_model_is_declared_too(tmp_path):
     folder = save_feature_model(tmp_path / "model", dimensions=8, size=32)
     pixels = random_pixels(1)
-    plain, scaled = TFHubEncoder(folder), TFHubEncoder(folder, scaling="0..255")
+    plain, scaled = converted(TFHubEncoder(folder)), TFHubEncoder(folder, scaling="0..255")
     assert scaled.features(pixels) == pytest.approx(plain.features(pixels) * 255, rel=1e-4)
     assert plain.name.endswith("-fit1")
     assert scaled.name == plain.name.replace("-fit1", "-0..255-fit1")
 
 
-# Threads and processes.
-
-
-def test_keras__threads_open_the_model_once_and_agree(model, monkeypatch):
-    opened, found = [], []
-    load = KerasEncoder._load
-    monkeypatch.setattr(KerasEncoder, "_load", lambda self: opened.append(1) or load(self))
-    encoder, pixels = KerasEncoder(model, **CUT), random_pixels(6)
-    threads = [threading.Thread(target=lambda: found.append(encoder.encode(pixels))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert opened == [1]
-    assert len(found) == 4
-    assert all(np.array_equal(vectors, found[0]) for vectors in found)
-
-
-def run_python(code: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environment},
-    )
-
-
-def test_keras__after_a_fork_raises_instead_of_hanging(model):
-    code = f"""
-import os, sys, numpy
-from similar_products.encoders import EncoderError, KerasEncoder
-encoder, pixels = KerasEncoder({str(model)!r}, **{CUT!r}), numpy.ones((1, 32, 32, 3), "uint8")
-name = encoder.name
-print({{"tensorflow", "keras"}} & set(sys.modules))
-encoder.encode(pixels)
-child = os.fork()
-if not child:
-    try:
-        encoder.encode(pixels)
-    except EncoderError as error:
-        os._exit(7 if "before it forked" in str(error) else 8)
-    os._exit(9)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), encoder.encode(pixels).shape, encoder.name == name)
-"""
-    done = run_python(code)
-    assert done.stdout == "set()\n7 (1, 256) True\n", done.stderr
+# Packages that are missing.
 
 
 @pytest.mark.parametrize("missing", ["tensorflow", "keras"])
@@ -225,7 +177,7 @@ def test_keras__missing_package_names_the_remedy(model, missing):
 import sys, numpy
 sys.modules[{missing!r}] = None
 from similar_products.encoders import KerasEncoder
-KerasEncoder({str(model)!r}, **{CUT!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
+KerasEncoder({str(model)!r}, **{CUT!r}).read()
 """
     assert (
         f"EncoderError: KerasEncoder needs the package {missing}, which is not installed: run pip install "
@@ -237,7 +189,7 @@ def test_keras__that_computes_with_something_else_is_refused(model):
     code = f"""
 import numpy
 from similar_products.encoders import KerasEncoder
-KerasEncoder({str(model)!r}, **{CUT!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
+KerasEncoder({str(model)!r}, **{CUT!r}).read()
 """
     assert "EncoderError: Keras computes with 'jax' here, and KerasEncoder with TensorFlow: leave" in (
         run_python(code, KERAS_BACKEND="jax").stderr
@@ -375,7 +327,7 @@ def test_keras__saved_model_without_layers_is_one_for_the_other_encoder(keras, m
     keras.Model(whole.input, whole.get_layer("vector").output).export(folder, verbose=False)
     assert refusal(folder) == folder_refused(folder)
     pixels = random_pixels(3)
-    vectors = TFHubEncoder(folder, scaling="-1..1").encode(pixels)
+    vectors = converted(TFHubEncoder(folder, scaling="-1..1")).encode(pixels)
     assert vectors == pytest.approx(expected(pixels), abs=1e-5)
 
 
@@ -411,7 +363,10 @@ def test_keras__custom_layer_is_found_where_the_shop_registers_it(keras, tmp_pat
     registered = found.saving.register_keras_serializable(f"shop_{library}")(Doubled)
     file = tmp_path / "shop.keras"
     save(found, file, lambda pictures: found.layers.Flatten(name="classes")(registered()(pictures)))
-    assert KerasEncoder(file, **{**CUT, "take": "output"}).encode(random_pixels(1)).shape == (1, 32 * 32 * 3)
+    assert by_tensorflow(KerasEncoder(file, **{**CUT, "take": "output"})).encode(random_pixels(1)).shape == (
+        1,
+        32 * 32 * 3,
+    )
     found.saving.get_custom_objects().pop(f"shop_{library}>Doubled")
     Doubled.__module__, Doubled.__qualname__ = "nowhere", "Doubled"
     assert re.fullmatch(unopened(file), refusal(file, take="output"))
@@ -496,7 +451,7 @@ def test_keras__layer_with_several_inputs(keras, tmp_path):
     assert refusal(file) == (
         f"The layer 'classes' of {file} has 2 inputs, and one vector is needed for a picture. Name another layer."
     )
-    assert KerasEncoder(file, **{**CUT, "take": "output"}).encode(random_pixels(1)).shape == (1, 6)
+    assert by_tensorflow(KerasEncoder(file, **{**CUT, "take": "output"})).encode(random_pixels(1)).shape == (1, 6)
 
 
 def test_keras__layer_that_has_no_input(model):
@@ -518,7 +473,9 @@ def test_keras__layer_that_is_used_twice(keras, tmp_path, library):
     assert refusal(file) == (
         f"The layer 'classes' of {file} is used 3 times, and one vector is needed for a picture. Name another layer."
     )
-    assert KerasEncoder(file, **{**CUT, "layer": "sum", "take": "output"}).encode(random_pixels(1)).shape == (1, 3)
+    assert by_tensorflow(KerasEncoder(file, **{**CUT, "layer": "sum", "take": "output"})).encode(
+        random_pixels(1)
+    ).shape == (1, 3)
 
 
 def test_keras__model_within_the_model(keras, tmp_path):
@@ -529,7 +486,7 @@ def test_keras__model_within_the_model(keras, tmp_path):
         f"The output of the layer 'backbone' of {file} is computed inside a model of its own. Take the 'input' of the "
         "layer that follows it."
     )
-    assert KerasEncoder(file, **CUT).encode(random_pixels(1)).shape == (1, 3)
+    assert by_tensorflow(KerasEncoder(file, **CUT)).encode(random_pixels(1)).shape == (1, 3)
 
 
 def test_keras__more_dimensions_than_can_be_indexed(keras, tmp_path):
@@ -592,11 +549,6 @@ def test_keras__sequential_model_that_never_saw_a_picture(keras, tmp_path):
     assert refusal(file).startswith(f"The Keras model {file} has 0 inputs, and one is needed")
 
 
-def test_first_line__of_a_long_message_is_cut():
-    assert first_line(ValueError("x" * 999)) == "x" * LONGEST_REASON + "…."
-    assert first_line(ValueError("One.\nTwo.")) == "One."
-
-
 # All the way: from a saved product to its neighbours, in a shop whose vectors have other dimensions.
 
 SETTINGS = """
@@ -635,9 +587,10 @@ from django.core.management import call_command
 from django.db import connection
 from PIL import ImageColor
 from similar_products.search.hnsw_index import index_name
+from similar_products.encoders import load_model
 from tall_shop.models import Tapestry
 from tests.drawn_pictures import picture_bytes
-assert "tensorflow" not in sys.modules
+load_model()
 with connection.schema_editor() as editor:
     editor.create_model(Tapestry)
 try:
@@ -654,6 +607,7 @@ try:
     plan = Tapestry.objects.similar_to(found[0])[:3].explain()
     if {compare!r}:
         call_command("evaluate_similarity", "tall_shop.Tapestry", "--compare", {compare!r}, "--json", verbosity=0)
+    assert "tensorflow" not in sys.modules
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT vector_dims(embedding), split_part(embedding_source, '|', 1) FROM "
                        + Tapestry._meta.db_table)

@@ -1,11 +1,11 @@
-"""The TF-Hub encoder on small SavedModels made here, so that no test needs a network or a large model."""
+"""The TF-Hub encoder on small SavedModels made here, so that no test needs a network or a large model.
+
+What TensorFlow reads is looked at before the conversion, which takes longer; test_converter.py converts.
+"""
 
 import hashlib
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,9 @@ from shop_demo.drawing import DrawnProduct
 from similar_products.encoders import EncoderError, TFHubEncoder
 from similar_products.encoders import tfhub as tfhub_module
 from similar_products.encoders.tfhub import EMBEDDED_HANDLE, OFFICIAL_HANDLE
-from tests.encoders.small_models import random_pixels
+from tests.encoders.processes import run_python
+from tests.encoders.small_models import by_tensorflow, converted, random_pixels
 from tests.saved_models import save_feature_model
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +30,10 @@ def model_1792(tmp_path_factory) -> Path:
     return save_feature_model(tmp_path_factory.mktemp("model_1792"), dimensions=1792, size=48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fixture", "dimensions", "size"), [("model_1280", 1280, 32), ("model_1792", 1792, 48)])
 def test_tfhub__encodes_to_unit_rows(request, fixture, dimensions, size):
-    encoder = TFHubEncoder(request.getfixturevalue(fixture))
+    encoder = converted(TFHubEncoder(request.getfixturevalue(fixture)))
     assert encoder.image_size == size
     vectors = encoder.encode(random_pixels(3, size))
     assert vectors.shape == (3, dimensions)
@@ -42,31 +42,35 @@ def test_tfhub__encodes_to_unit_rows(request, fixture, dimensions, size):
     assert encoder.dimensions == dimensions
 
 
+@pytest.mark.slow
 def test_tfhub__feeds_zero_to_one(model_1280):
     """The small model gives the mean of each colour times fixed weights: 0..255 would show in the raw features."""
     white = np.full((1, 32, 32, 3), 255, np.uint8)
-    features = TFHubEncoder(model_1280).features(white)
+    features = converted(TFHubEncoder(model_1280)).features(white)
     assert np.abs(features).max() == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_tfhub__batch_and_single_agree(model_1280):
-    encoder = TFHubEncoder(model_1280)
+    encoder = converted(TFHubEncoder(model_1280))
     pixels = random_pixels(5, 32)
     singly = np.concatenate([encoder.encode(pixels[row : row + 1]) for row in range(5)])
     assert encoder.encode(pixels) == pytest.approx(singly, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_tfhub__picture_without_features_gives_a_row_of_nan(model_1280):
     pixels = random_pixels(2, 32)
     pixels[0] = 0
-    vectors = TFHubEncoder(model_1280).encode(pixels)
+    vectors = converted(TFHubEncoder(model_1280)).encode(pixels)
     assert np.isnan(vectors[0]).all()
     assert np.linalg.norm(vectors[1]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_tfhub__model_with_a_signature_only(tmp_path):
     save_feature_model(tmp_path, dimensions=1280, size=32, is_callable=False)
-    assert TFHubEncoder(tmp_path).encode(random_pixels(2, 32)).shape == (2, 1280)
+    assert by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(2, 32)).shape == (2, 1280)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,7 @@ def test_tfhub_name__of_a_url_is_its_path_and_the_preprocessing():
     assert TFHubEncoder(OFFICIAL_HANDLE).name == "google/imagenet/mobilenet_v2_100_224/feature_vector/5-224-fit1"
 
 
+@pytest.mark.slow
 def test_tfhub_name__of_a_folder_comes_from_its_files(model_1280, model_1792, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -101,8 +106,9 @@ def test_tfhub_name__of_a_folder_comes_from_its_files(model_1280, model_1792, tm
     assert TFHubEncoder(copy).name != TFHubEncoder(model_1280).name
 
 
+@pytest.mark.slow
 def test_tfhub_name__is_the_same_before_and_after_opening(model_1280):
-    opened = TFHubEncoder(model_1280)
+    opened = converted(TFHubEncoder(model_1280))
     opened.encode(random_pixels(1, 32))
     assert opened.name == TFHubEncoder(model_1280).name
 
@@ -113,14 +119,16 @@ def test_tfhub_name__can_be_given_but_not_with_the_separator():
         TFHubEncoder(name="a|b")
 
 
+@pytest.mark.slow
 def test_tfhub__missing_folder(tmp_path):
     with pytest.raises(EncoderError, match="There is no folder .*nothing; the handle is a TF-Hub URL"):
-        TFHubEncoder(tmp_path / "nothing").encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path / "nothing")).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 def test_tfhub__folder_that_is_no_saved_model(tmp_path):
     with pytest.raises(EncoderError, match=r"has no file saved_model\.pb"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 32))
 
 
 def test_tfhub__empty_handle_is_refused():
@@ -128,18 +136,20 @@ def test_tfhub__empty_handle_is_refused():
         TFHubEncoder("")
 
 
+@pytest.mark.slow
 def test_tfhub__damaged_folder(model_1280, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes((model_1280 / "saved_model.pb").read_bytes()[:100])
     with pytest.raises(EncoderError, match="cannot be opened: .* Export or copy it anew"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_tfhub__unreachable_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     handle = "http://127.0.0.1:9/mobilenet_v2_100_224/feature_vector/5"
     with pytest.raises(EncoderError, match="could not be fetched: .* or give the folder of a SavedModel"):
-        TFHubEncoder(handle).encode(random_pixels(1, 224))
+        by_tensorflow(TFHubEncoder(handle)).encode(random_pixels(1, 224))
     assert list(tmp_path.glob("*/saved_model.pb")) == []
 
 
@@ -147,55 +157,51 @@ def cached_copy(cache: Path, handle: str) -> Path:
     return cache / hashlib.sha1(handle.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_tfhub__handle_is_loaded_through_the_cache_of_tensorflow_hub(monkeypatch, tmp_path):
     handle = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_32/feature_vector/5"
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     save_feature_model(cached_copy(tmp_path, handle), dimensions=1280, size=32)
-    assert TFHubEncoder(handle).encode(random_pixels(2, 32)).shape == (2, 1280)
+    assert by_tensorflow(TFHubEncoder(handle)).encode(random_pixels(2, 32)).shape == (2, 1280)
 
 
+@pytest.mark.slow
 def test_tfhub__partial_download_in_the_cache(monkeypatch, tmp_path):
     handle = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_32/feature_vector/5"
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     copy = cached_copy(tmp_path, handle)
     (copy / "variables").mkdir(parents=True)
     with pytest.raises(EncoderError, match=f"{copy} is damaged or incomplete: .* Delete that folder and run again"):
-        TFHubEncoder(handle).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(handle)).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 def test_tfhub__other_dimensions_than_promised(model_1280):
     with pytest.raises(EncoderError, match="gives vectors of 1280 dimensions, not the 1792"):
-        TFHubEncoder(model_1280, dimensions=1792).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(model_1280, dimensions=1792)).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 def test_tfhub__wrong_image_size(model_1280):
-    encoder = TFHubEncoder(model_1280, image_size=20)
     with pytest.raises(EncoderError, match="takes pictures of 32 pixels, not the 20"):
-        encoder.encode(random_pixels(1, 20))
+        by_tensorflow(TFHubEncoder(model_1280, image_size=20))
 
 
+@pytest.mark.slow
 def test_tfhub__model_that_fails_on_pictures(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=None, channels=4)
     with pytest.raises(EncoderError, match=r"failed on a batch of shape \(1, 224, 224, 3\): .* Is it an image"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 224))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 224))
 
 
+@pytest.mark.slow
 def test_tfhub__output_that_is_no_vector(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=32, as_map=True)
     with pytest.raises(EncoderError, match="a feature vector has one dimension"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 32))
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", **environment},
-    )
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "remedy"),
     [
@@ -206,10 +212,10 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 )
 def test_tfhub__missing_package_names_the_remedy(model_1280, missing, remedy):
     code = f"""
-import sys, numpy
+import sys
 sys.modules[{missing!r}] = None
 from similar_products.encoders import TFHubEncoder
-TFHubEncoder({str(model_1280)!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
+TFHubEncoder({str(model_1280)!r}).read()
 """
     assert f"EncoderError: {'tensorflow-hub needs' if missing == 'pkg_resources' else 'TFHubEncoder needs'}" in (
         result := run_python(code).stderr
@@ -217,61 +223,27 @@ TFHubEncoder({str(model_1280)!r}).encode(numpy.zeros((1, 32, 32, 3), "uint8"))
     assert remedy in result
 
 
-def test_tfhub__after_a_fork_raises_instead_of_hanging(model_1280):
-    code = f"""
-import os, numpy
-from similar_products.encoders import EncoderError, TFHubEncoder
-encoder, pixels = TFHubEncoder({str(model_1280)!r}), numpy.ones((1, 32, 32, 3), "uint8")
-encoder.encode(pixels)
-child = os.fork()
-if not child:
-    try:
-        encoder.encode(pixels)
-    except EncoderError as error:
-        os._exit(7 if "before it forked" in str(error) else 8)
-    os._exit(9)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), encoder.encode(pixels).shape)
-"""
-    assert run_python(code).stdout == "7 (1, 1280)\n"
-
-
-def test_tfhub__threads_open_the_model_once(model_1280, monkeypatch):
-    import threading
-
-    opened = []
-    load = TFHubEncoder._load
-    monkeypatch.setattr(TFHubEncoder, "_load", lambda self: opened.append(1) or load(self))
-    encoder = TFHubEncoder(model_1280)
-    threads = [threading.Thread(target=encoder.encode, args=(random_pixels(1, 32),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert opened == [1]
-
-
+@pytest.mark.slow
 def test_tfhub_signature__with_several_outputs_is_named(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=32, is_callable=False, outputs=("first", "second"))
     with pytest.raises(EncoderError, match=r"the outputs \['first', 'second'\]; one of each is needed"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 def test_tfhub__model_that_cannot_be_called(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=32, is_callable=False, outputs=())
     with pytest.raises(EncoderError, match="is not callable and has no signature 'serving_default'"):
-        TFHubEncoder(tmp_path).encode(random_pixels(1, 32))
+        by_tensorflow(TFHubEncoder(tmp_path)).encode(random_pixels(1, 32))
 
 
+@pytest.mark.slow
 def test_tfhub_image_size__defaults_to_224_where_nothing_tells(tmp_path):
     save_feature_model(tmp_path, dimensions=8, size=None)
-    assert TFHubEncoder(tmp_path).image_size == 224
-    assert tfhub_module._image_size(None) is None
+    assert by_tensorflow(TFHubEncoder(tmp_path)).image_size == 224
 
 
-def copied(model: str, folder: Path) -> Path:
-    return Path(shutil.copytree(model, folder / "copy"))
-
-
+@pytest.mark.slow
 def test_embedded__is_the_default_and_gives_unit_vectors_without_a_network(tmp_path):
     """In a process of its own, in which every connection and every download fails."""
     code = """
@@ -288,6 +260,7 @@ print(vectors.shape, vectors.dtype, bool(abs(numpy.linalg.norm(vectors, axis=1) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_embedded__tells_name_dimensions_and_size_without_tensorflow():
     code = """
 import sys
@@ -302,21 +275,18 @@ def test_embedded__has_as_many_dimensions_as_the_official_model():
     assert TFHubEncoder().dimensions == TFHubEncoder(OFFICIAL_HANDLE).dimensions
 
 
-@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
-def test_embedded_name__follows_from_the_bytes_of_its_files_alone(monkeypatch, tmp_path, file):
-    name, copy = TFHubEncoder().name, copied(EMBEDDED_HANDLE, tmp_path)
+def test_embedded_name__follows_from_the_bytes_of_its_file_alone(monkeypatch, tmp_path):
+    name, copy = TFHubEncoder().name, Path(shutil.copy(EMBEDDED_HANDLE, tmp_path / "copy.tflite"))
     monkeypatch.setattr(tfhub_module, "EMBEDDED_HANDLE", str(copy))
-    (copy / "MODEL_CARD.md").write_text("Other words.")
     assert TFHubEncoder(copy).name == name
-    content = bytearray((copy / file).read_bytes())
+    content = bytearray(copy.read_bytes())
     content[len(content) // 2] ^= 1
-    (copy / file).write_bytes(content)
+    copy.write_bytes(content)
     assert TFHubEncoder(copy).name != name
 
 
 def test_embedded__pictures_are_near_to_themselves_in_another_light():
     """The weights are trained: a drawing and the same one darker are nearer than two different drawings."""
-    pytest.importorskip("tensorflow")
     pictures = [
         np.asarray(DrawnProduct(number).artwork.photograph().resize((128, 128)), np.uint8) for number in range(10)
     ]
@@ -325,15 +295,33 @@ def test_embedded__pictures_are_near_to_themselves_in_another_light():
     assert ((vectors[:10] @ vectors[10:].T).argmax(axis=1) == np.arange(10)).all()
 
 
-def test_embedded__is_at_most_8_megabytes_and_has_a_card():
-    files = [file for file in Path(EMBEDDED_HANDLE).rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 8_000_000
-    assert {file.name for file in files} == {
-        "MODEL_CARD.md",
-        "saved_model.pb",
-        "variables.data-00000-of-00001",
-        "variables.index",
-    }
-    card = (Path(EMBEDDED_HANDLE) / "MODEL_CARD.md").read_text()
+def test_embedded__is_at_most_4_megabytes_and_has_a_card():
+    folder = Path(EMBEDDED_HANDLE).parent
+    assert Path(EMBEDDED_HANDLE).stat().st_size <= 4_000_000
+    assert {file.name for file in folder.iterdir()} == {"MODEL_CARD.md", "model.tflite"}
+    card = (folder / "MODEL_CARD.md").read_text()
     for heading in ("## Data", "## Method", "## Figures", "## Limits"):
         assert f"\n{heading}\n" in card
+
+
+# Files that LiteRT runs as they are.
+
+
+def test_tflite__is_a_handle(tmp_path):
+    file = Path(shutil.copy(EMBEDDED_HANDLE, tmp_path / "shop.tflite"))
+    encoder, pixels = TFHubEncoder(file), random_pixels(2, 128)
+    assert not encoder.needs_preparing
+    assert re.fullmatch(r"tflite-[0-9a-f]{16}-fit1", encoder.name)
+    assert np.array_equal(encoder.encode(pixels), TFHubEncoder().encode(pixels))
+    assert (encoder.image_size, encoder.dimensions) == (128, 1280)
+
+
+def test_tflite__missing_file(tmp_path):
+    with pytest.raises(EncoderError, match=r"There is no file .*no\.tflite; give the path of a \.tflite file"):
+        TFHubEncoder(tmp_path / "no.tflite").encode(random_pixels(1, 32))
+
+
+@pytest.mark.slow
+def test_tflite__cannot_be_read_by_tensorflow():
+    with pytest.raises(EncoderError, match="which TensorFlow does not read"):
+        TFHubEncoder().read()

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from similar_products.embedding import index_build
+from similar_products.embedding import run as run_module
 from similar_products.embedding.index_build import drop_index, has_index
 from similar_products.embedding.writer import VectorWriter
+from similar_products.encoders import ColorHistogramEncoder, get_encoder
 from tests.drawn_pictures import picture_file
 from tests.models import Lamp, Shirt, Vase, VaseLook
 
@@ -178,11 +181,48 @@ def test_embed_products__interrupted_keeps_what_is_written_and_exits_3(monkeypat
 
 
 def test_embed_products__opens_no_model_where_nothing_is_pending(settings, tmp_path):
-    (tmp_path / "saved_model.pb").write_bytes(b"not even a model")
+    (tmp_path / "no.tflite").write_bytes(b"not even a model")
     settings.SIMILAR_PRODUCTS = {
-        "ENCODER": {"BACKEND": "similar_products.encoders.TFHubEncoder", "OPTIONS": {"handle": str(tmp_path)}}
+        "ENCODER": {
+            "BACKEND": "similar_products.encoders.TFHubEncoder",
+            "OPTIONS": {"handle": str(tmp_path / "no.tflite")},
+        }
     }
     assert "tests.Shirt: 0 embedded.\n" in run("tests.Shirt")
+
+
+@pytest.mark.slow
+def test_embed_products__converts_the_model_first(settings, monkeypatch, tmp_path):
+    """A save before that leaves the product pending: a web process converts nothing."""
+    from tests.saved_models import save_feature_model
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = save_feature_model(tmp_path / "model", dimensions=1280, size=32)
+    settings.SIMILAR_PRODUCTS = {
+        "ENCODER": {"BACKEND": "similar_products.encoders.TFHubEncoder", "OPTIONS": {"handle": str(model)}}
+    }
+    add_shirts(3)
+    assert Shirt.objects.pending().count() == 3
+    errors = io.StringIO()
+    assert "tests.Shirt: 3 embedded" in run("tests.Shirt", stderr=errors)
+    assert errors.getvalue() == (
+        f"Preparing the model of {get_encoder().name} for LiteRT, which is done once on a machine.\n"
+    )
+    errors = io.StringIO()
+    assert "tests.Shirt: 3 embedded" in run("tests.Shirt", "--all", stderr=errors)
+    assert errors.getvalue() == ""
+
+
+def test_embed_products__threads(monkeypatch):
+    used = set()
+    load = run_module.load_stored_pixels
+    monkeypatch.setattr(
+        run_module, "load_stored_pixels", lambda *given: used.add(threading.current_thread().name) or load(*given)
+    )
+    monkeypatch.setattr(ColorHistogramEncoder, "batch_size", 1)
+    add_shirts(12)
+    run("tests.Shirt", threads=1)
+    assert used == {"ahead_0"}
 
 
 def test_embed_products__wrong_dimensions_are_found_before_any_work(settings):

@@ -377,8 +377,8 @@ def test_compare__takes_a_saved_model_folder(tmp_path):
 
 
 VALID_ENCODERS = (
-    "which names no encoder; valid are a TF-Hub URL, the folder of a SavedModel and the dotted path of an Encoder "
-    "class, as in similar_products.encoders.ColorHistogramEncoder."
+    "which names no encoder; valid are a TF-Hub URL, the folder of a SavedModel, a .tflite file and the dotted path of "
+    "an Encoder class, as in similar_products.encoders.ColorHistogramEncoder."
 )
 
 

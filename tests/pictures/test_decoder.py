@@ -12,6 +12,7 @@ from similar_products.encoders import TFHubEncoder
 from similar_products.pictures import decoder
 from similar_products.pictures.gate import load_pixels
 from tests.drawn_pictures import picture_bytes
+from tests.encoders.small_models import converted
 from tests.pictures.photos import SHARED, SIZE, difference, mean_difference, photo, png_header, rejected, saved
 
 
@@ -383,7 +384,7 @@ def encodings() -> Iterator[tuple[str, bytes, Image.Image, float]]:
 @pytest.mark.skipif(not MODEL.is_dir(), reason="there is no model in ../shared/models")
 @pytest.mark.slow
 def test_one_photo_in_all_encodings__has_one_vector():
-    encoder = TFHubEncoder(MODEL)
+    encoder = converted(TFHubEncoder(MODEL))
     names, files, plain, allowed = zip(*encodings(), strict=True)
     seen = encoder.encode(np.stack([load_pixels(data, 224) for data in files]))
     expected = encoder.encode(np.stack([load_pixels(saved(image, "PNG"), 224) for image in plain]))

@@ -31,6 +31,7 @@ class Command(CatalogueCommand):
         products = self.get_products()
         using = products.db
         catalogue = read_catalogue(products, encoder_name=encoder.name, using=using)
+        self.prepare(encoder)
         queries = sample_of(len(catalogue.owners), sample)
         with self.progress("copies", len(queries), "products") as advance:
             found = calibrate(catalogue, encoder, products.model, queries=queries, using=using, on_progress=advance)

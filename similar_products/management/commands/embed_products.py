@@ -48,8 +48,10 @@ class Command(CatalogueCommand):
         parser.add_argument("--status", action="store_true", help="Count by state and error code, and do nothing.")
         parser.add_argument("--retry-failed", action="store_true", help="Try failed pictures again too.")
         parser.add_argument("--limit", type=positive, metavar="N", help="Maximum number of pictures to embed.")
-        text = "Number of pictures encoded at once (the encoder's own: 32)."
+        text = "Number of rows claimed and written at once (32)."
         parser.add_argument("--batch-size", type=positive, metavar="N", help=text)
+        text = "Number of threads that decode and encode (one for each processor core)."
+        parser.add_argument("--threads", type=positive, metavar="N", help=text)
         parser.add_argument("--dry-run", action="store_true", help="Count what would be done, and do nothing.")
 
     def handle(
@@ -62,6 +64,7 @@ class Command(CatalogueCommand):
         retry_failed: bool,
         limit: int | None,
         batch_size: int | None,
+        threads: int | None,
         dry_run: bool,
         **options: object,
     ) -> None:
@@ -80,7 +83,8 @@ class Command(CatalogueCommand):
         if dry_run:
             self._count(pending, limit)
         else:
-            self._embed(pending, limit=limit, batch_size=batch_size, verify=verify)
+            self.prepare(encoder)
+            self._embed(pending, partial(embed, batch_size=batch_size, threads=threads, verify=verify), limit)
 
     def _using(self, holder: type[VisuallySimilarModel]) -> str:
         return self.database or router.db_for_write(holder)
@@ -94,17 +98,16 @@ class Command(CatalogueCommand):
                 limit -= count
             self.stdout.write(f"{holder._meta.label}: {count:,} to embed.")
 
-    def _embed(self, pending: Pending, *, limit: int | None, batch_size: int | None, verify: bool) -> None:
+    def _embed(self, pending: Pending, embed_rows: Callable[..., EmbedReport], limit: int | None) -> None:
         total = EmbedReport()
         with stop_on_signals() as should_stop:
-            embed_rows = partial(embed, batch_size=batch_size, verify=verify, should_stop=should_stop)
             for holder, rows in pending.items():
                 create_companions(holder, self._using(holder))
                 left = None if limit is None else max(limit - total.done, 0)
                 if not should_stop():
                     count, started = rows.count() if left is None else min(rows.count(), left), time.monotonic()
                     with self._loading(holder, count) as advance:
-                        report = embed_rows(rows, limit=left, on_progress=advance)
+                        report = embed_rows(rows, limit=left, should_stop=should_stop, on_progress=advance)
                     total.add(report)
                     self.say(f"{holder._meta.label}: {_summary(report, time.monotonic() - started)}.")
             if should_stop():

@@ -76,8 +76,8 @@ class Command(CatalogueCommand):
         text = "Without labels: each picture must find another of its product, or a crop of a picture its product."
         parser.add_argument("--self", action="store_true", dest="itself", help=text)
         text = (
-            "A second encoder to compare with: TF-Hub URL, SavedModel folder or dotted path of an Encoder class. Its "
-            "vectors are computed and not stored."
+            "A second encoder to compare with: TF-Hub URL, SavedModel folder, .tflite file or dotted path of an "
+            "Encoder class. Its vectors are computed and not stored."
         )
         parser.add_argument("--compare", metavar="HANDLE", help=text)
         add_neighbours(parser, 10)
@@ -103,6 +103,9 @@ class Command(CatalogueCommand):
         encoders = [get_encoder(), *([_find_encoder(compare)] if compare else [])]
         products = self.get_products()
         catalogue = read_embedded(products)
+        if itself or compare:
+            for encoder in encoders:
+                self.prepare(encoder)
         if by:
             read_labels(products, by, catalogue)  # a wrong name is said before an hour of encoding
         index = self._measure_index(products, catalogue, sample)
@@ -165,8 +168,8 @@ class Command(CatalogueCommand):
 
 
 def _find_encoder(handle: str) -> Encoder:
-    """Return the encoder that a TF-Hub URL, a folder or the dotted path of a class names."""
-    if "://" in handle or Path(handle).is_dir():
+    """Return the encoder that a TF-Hub URL, a folder, a file or the dotted path of a class names."""
+    if "://" in handle or Path(handle).is_dir() or handle.endswith(".tflite"):
         encoder = TFHubEncoder(handle)
         encoder.name  # noqa: B018  a folder that is no SavedModel is said now
         return encoder
@@ -176,8 +179,9 @@ def _find_encoder(handle: str) -> Encoder:
         found = None
     if not isinstance(found, type) or not issubclass(found, Encoder):
         raise EncoderError(
-            f"--compare is {handle!r}, which names no encoder; valid are a TF-Hub URL, the folder of a SavedModel and "
-            "the dotted path of an Encoder class, as in similar_products.encoders.ColorHistogramEncoder."
+            f"--compare is {handle!r}, which names no encoder; valid are a TF-Hub URL, the folder of a SavedModel, a "
+            ".tflite file and the dotted path of an Encoder class, as in "
+            "similar_products.encoders.ColorHistogramEncoder."
         )
     try:
         return found()

@@ -1,0 +1,167 @@
+"""The converted models in the cache folder, and the process that makes them, which alone imports TensorFlow."""
+
+import fcntl
+import hashlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..conf import get_settings
+from ..pictures.gate import Pixels
+from ..pictures.process import find_python
+from .base import EncoderError, first_line
+from .litert import LiteRTModel
+from .tensorflow import TensorFlowModel
+
+
+class Convertible(Protocol):
+    """What is asked of an encoder whose model is converted."""
+
+    source: str
+    scaling: str
+
+    @property
+    def conversion_key(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+
+    def read(self) -> TensorFlowModel: ...
+    def use(self, model: TensorFlowModel | LiteRTModel) -> None: ...
+    def features(self, pixels: Pixels) -> NDArray[np.float32]: ...
+
+
+def get_folder() -> Path:
+    """Return the folder with the converted models: the settings' ``MODEL_CACHE``, or one in the user's cache folder."""
+    if folder := get_settings().model_cache:
+        return folder
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "similar_products")
+
+
+def find(key: str) -> Path | None:
+    """Return the converted model that is kept under ``key``; a file that is not whole does not count.
+
+    Its name ends in a digest of its bytes.
+    """
+    for file in sorted(get_folder().glob(f"{slug(key)}.*.tflite")):
+        try:
+            content = file.read_bytes()
+        except OSError:
+            continue
+        if file.name == file_name(key, content):
+            return file
+    return None
+
+
+def find_refusal(key: str) -> str:
+    """Return why the model under ``key`` could not be converted; '' where nobody has tried."""
+    try:
+        return refusal_file(get_folder(), key).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def is_known(key: str) -> bool:
+    """Return whether the model under ``key`` has been converted, or found to be one that cannot be."""
+    return bool(find(key) or find_refusal(key))
+
+
+def convert(encoder: Convertible, on_step: Callable[[str], object]) -> None:
+    """Convert the encoder's model and keep it, or keep why LiteRT cannot run it; do nothing where that is known.
+
+    Of several processes one converts and the others wait for it. The file is written whole or not at all. Raises
+    ``EncoderError`` where TensorFlow cannot read the model either.
+    """
+    folder, key = get_folder(), encoder.conversion_key
+    with _locked(folder, key):
+        if not is_known(key):
+            run_process({"encoder": encoder, "folder": folder}, encoder.source, on_step)
+
+
+def quantize(encoder: Convertible, pixels: Pixels, file: Path, on_step: Callable[[str], object]) -> float:
+    """Write the encoder's model to ``file`` with weights and results in 8 bits; return the mean cosine to its vectors.
+
+    ``pixels``, uint8 ``[n, image_size, image_size, 3]``, are pictures as the shop has them: from what the model makes
+    of them follows the range of each of its results. The file takes pixels as they are. Raises ``EncoderError``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        samples = Path(folder, "pixels.npy")
+        np.save(samples, pixels)
+        job = {"encoder": encoder, "folder": file.parent, "file": file, "samples": samples}
+        return float(run_process(job, encoder.source, on_step))
+
+
+@contextmanager
+def _locked(folder: Path, key: str) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / f"{slug(key)}.lock").open("w")
+    except OSError as error:
+        raise EncoderError(
+            f"The converted model cannot be written to {folder}: {error.strerror}. Set SIMILAR_PRODUCTS['MODEL_CACHE'] "
+            "to a folder that this user may write to."
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_process(job: dict[str, Any], source: str, on_step: Callable[[str], object]) -> str:
+    """Do ``job`` in a process of its own, tell its steps to ``on_step`` and return its result."""
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603  our own interpreter and our own module
+            [find_python(), "-m", f"{__package__}.converter"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        ) as process,
+    ):
+        try:
+            stdin, stdout = cast("Any", process.stdin), cast("Any", process.stdout)
+            stdin.write(pickle.dumps(job))
+            stdin.close()
+            for line in stdout:
+                kind, text = json.loads(line)
+                if kind == "step":
+                    on_step(text)
+                elif kind == "error":
+                    raise EncoderError(text)
+                else:
+                    return str(text)
+        except BrokenPipeError:
+            pass
+        except BaseException:
+            process.kill()
+            raise
+        process.wait()
+        errors.seek(0)
+        last = (errors.read().decode(errors="replace").strip().splitlines() or ["nothing on standard error"])[-1]
+    raise EncoderError(
+        f"The process that converts the model {source} ended with the exit code {process.returncode}: "
+        f"{first_line(Exception(last))} Run the command again, with more memory if that is why."
+    )
+
+
+def slug(key: str) -> str:
+    """Return ``key`` as the beginning of a file's name; two keys never give the same one."""
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '_', key)[-80:]}-{hashlib.blake2b(key.encode(), digest_size=4).hexdigest()}"
+
+
+def file_name(key: str, content: bytes) -> str:
+    return f"{slug(key)}.{hashlib.blake2b(content, digest_size=8).hexdigest()}.tflite"
+
+
+def refusal_file(folder: Path, key: str) -> Path:
+    return folder / f"{slug(key)}.refused.txt"
