@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1_600, help="Longest side of the enlarged copies (1600).")
     parser.add_argument("--rounds", type=int, default=3, help="Rounds of which the median counts (3).")
     arguments = parser.parse_args()
+    if not arguments.model:
+        parser.error("--model is needed: MobileNetV2 1.0 as a TF-Hub URL or SavedModel folder.")
     found = bench.pictures_below(arguments.folder)
     found = [path.resolve() for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
     step = max(len(found) // arguments.pictures, 1)

@@ -66,7 +66,7 @@ def main() -> None:
 
     if not arguments.without_speed:
         speed = _pictures_per_second([student, teacher], furniture, arguments.rounds)
-        add(f"pictures a second, batches of {BATCH}", speed[0], speed[1], "3 x", digits=0)
+        add("pictures a second on one core", speed[0], speed[1], "3 x", digits=0)
 
     print(bench.table(rows, ("", "student", "teacher", "ratio", "at least")))
     print(f"\nOf the teacher's ten nearest among furniture, {common:.3f} are among the student's ten.")

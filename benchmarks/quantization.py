@@ -19,6 +19,8 @@ def main() -> None:
     parser = bench.parser(__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=[100, 200, 400], help="Pictures to calibrate on.")
     arguments = parser.parse_args()
+    if not arguments.model:
+        parser.error("--model is needed: the model in the package has no 8 bits.")
     rows = []
     losses = []
     with bench.shop(arguments.model), tempfile.TemporaryDirectory() as folder:

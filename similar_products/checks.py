@@ -181,34 +181,28 @@ def check_model(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     try:
         if encoder.needs_preparing:
             sentence = f"The model of the encoder {encoder.name} has not been converted on this machine."
+            hint = (
+                "Run: python manage.py embed_products - or in a build, without a database: python manage.py shell -c "
+                '"from similar_products.encoders import load_model; load_model()"'
+            )
         elif encoder.tflite_file is None and find_refusal(encoder.conversion_key):
-            return _check_embed_on_save()
+            return [_tensorflow_is_loaded()]
         else:
             return []
     except EncoderError as error:
-        sentence = str(error)
-    return [
-        checks.Warning(
-            f"{sentence} Until then no search by photo works here, and saved pictures stay pending.",
-            hint="Run: python manage.py embed_products - or in a build, without a database: python manage.py shell "
-            '-c "from similar_products.encoders import load_model; load_model()"',
-            id="similar_products.W023",
-        )
-    ]
+        sentence, hint = str(error), "Correct the encoder's OPTIONS, or copy the model to this machine."
+    sentence += " Until then no search by photo works here, and saved pictures stay pending."
+    return [checks.Warning(sentence, hint=hint, id="similar_products.W023")]
 
 
-def _check_embed_on_save() -> list[CheckMessage]:
-    if get_settings().embed_on_save != "inline":
-        return []
-    return [
-        checks.Warning(
-            'LiteRT cannot run the encoder\'s model, EMBED_ON_SAVE is "inline" and DEBUG is off: every web process '
-            "that saves a picture loads TensorFlow, 2 s and about 600 MB.",
-            hint='Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and '
-            "run embed_products from cron.",
-            id="similar_products.W015",
-        )
-    ]
+def _tensorflow_is_loaded() -> CheckMessage:
+    return checks.Warning(
+        "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
+        "TensorFlow, 2 s and about 600 MB.",
+        hint='Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and '
+        "run embed_products from cron; let processes of their own search by photo.",
+        id="similar_products.W015",
+    )
 
 
 def _encoder() -> Encoder | None:

@@ -16,7 +16,7 @@ from pgvector import Vector
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..encoders.base import Vectors
 from ..models import VisuallySimilarModel
-from ..pictures.ahead import map_ahead
+from ..pictures.ahead import count_cores, map_ahead
 from ..pictures.gate import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
 from ..search.placement import Placement, dimensions_of, get_placement, holder_of
 from .rows import ClaimedRows, Row
@@ -25,7 +25,7 @@ from .writer import EmbedReport, Result, VectorWriter
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
-"""Rows that are claimed at once, and written at once in two transactions."""
+"""Rows that are claimed at once, and written at once in two transactions; more where there are many threads."""
 RETRY_DELAYS = (1.0, 4.0, 16.0)
 """Seconds before each further pass over the rows that a storage, another process or a change kept from us."""
 MAX_REMEMBERED = 10_000
@@ -46,11 +46,12 @@ def embed(
     """Embed the picture of every row of ``queryset``, or of the first ``limit``, whatever its state.
 
     Pictures are decoded and encoded in ``threads``, one for each core unless given, and their vectors written by the
-    calling thread on its own connection, ``batch_size`` at once, so that it works inside a transaction as well. Memory
-    does not grow with the number of rows. Any number of processes share the work: each row is claimed by a session
-    advisory lock, which no save waits for. A vector is written only if the row still has the picture and the source
-    that were read. A picture that cannot be used marks its row as failed and stops nobody else. What a storage, a
-    change or another process kept from us is tried again after each of ``retry_delays`` (seconds), then left pending.
+    calling thread on its own connection, ``batch_size`` at once, so that it works inside a transaction as well. A
+    process that is killed loses the work on two batches. Memory does not grow with the number of rows. Any number of
+    processes share the work: each row is claimed by a session advisory lock, which no save waits for. A vector is
+    written only if the row still has the picture and the source that were read. A picture that cannot be used marks
+    its row as failed and stops nobody else. What a storage, a change or another process kept from us is tried again
+    after each of ``retry_delays`` (seconds), then left pending.
 
     ``verify`` writes only where the vector differs from the stored one. ``should_stop`` is asked between
     batches; what is under way is finished then. ``on_progress`` is called with the number of rows just done.
@@ -65,13 +66,13 @@ def embed(
         raise TypeError("embed() takes a queryset that is not sliced; use limit= for the first rows.")
     check_dimensions(holder, encoder)
     using: str = queryset._db or router.db_for_write(queryset.model)  # type: ignore[attr-defined]
-    placement = get_placement(queryset.model)
+    placement, threads = get_placement(queryset.model), threads or count_cores()
     run = _Run(
         rows=ClaimedRows(placement, using),
         writer=VectorWriter(placement, using, encoder.name, verify=verify),
         encode=PictureEncoder(placement, encoder),
         threads=threads,
-        batch_size=batch_size or max(BATCH_SIZE, encoder.batch_size),
+        batch_size=batch_size or max(BATCH_SIZE, 2 * threads * encoder.batch_size),
         should_stop=should_stop,
         on_progress=on_progress or (lambda done: None),
     )
@@ -97,7 +98,7 @@ class _Run:
     rows: ClaimedRows
     writer: VectorWriter
     encode: "PictureEncoder"
-    threads: int | None
+    threads: int
     batch_size: int
     should_stop: Callable[[], bool]
     on_progress: Callable[[int], object]
@@ -159,15 +160,15 @@ class PictureEncoder:
         self._encoder = encoder
         self._storage = placement.picture_field.storage
 
-    def __call__(self, rows: Iterable[Row], batch_size: int, threads: int | None) -> Generator[Result, None, None]:
-        """Yield the results in the order of the rows; up to two batches of them wait for the caller.
+    def __call__(self, rows: Iterable[Row], batch_size: int, threads: int) -> Generator[Result, None, None]:
+        """Yield the results in the order of the rows; a batch of them is under way while the caller has another.
 
         A single row is decoded and encoded in the calling thread.
         """
         rows = iter(rows)
-        size = min(self._encoder.batch_size, batch_size)
+        size = min(self._encoder.batch_size, max(batch_size // (2 * threads), 1))
         calls = iter(lambda: list(islice(rows, size)), [])
-        with closing(map_ahead(self.encode, calls, ahead=2 * batch_size // size, threads=threads)) as encoded:
+        with closing(map_ahead(self.encode, calls, ahead=batch_size // size - 1, threads=threads)) as encoded:
             for results in encoded:
                 yield from results
 

@@ -62,11 +62,13 @@ class Encoder(ABC):
         """Return whether ``prepare`` has something to do before the first picture."""
         return False
 
-    def prepare(self, on_step: Callable[[str], object]) -> None:  # noqa: B027  most have nothing to do
+    def prepare(self, on_step: Callable[[str], object]) -> str:
         """Do what takes long and is done once on a machine, such as a conversion; tell each step to ``on_step``.
 
-        Commands and ``load_model`` call it; a web process that answers a request does not. Raises ``EncoderError``.
+        Return a sentence on what a user should know of the outcome, if anything. Commands and ``load_model`` call it; a
+        web process that answers a request does not. Raises ``EncoderError``.
         """
+        return ""
 
     def encode(self, pixels: Pixels) -> Vectors:
         """Return float32 ``[n, dimensions]`` with rows of norm 1.
@@ -127,7 +129,8 @@ def load_model() -> None:
     encoder = get_encoder()
     if encoder.needs_preparing:
         logger.info("Preparing the model of %s, which is done once on a machine.", encoder.name)
-        encoder.prepare(logger.info)
+        if note := encoder.prepare(logger.info):
+            logger.warning(note)
     encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))
 
 

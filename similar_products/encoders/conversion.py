@@ -11,8 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from ..pictures.process import find_python
 from .base import EncoderError, first_line
 from .litert import LiteRTModel
 from .tensorflow import TensorFlowModel
+
+_CONVERTS = "SIMILAR_PRODUCTS_CONVERTS"
+"""Set in the process that converts: where a shop's start asks for a conversion, it would wait there for itself."""
 
 
 class Convertible(Protocol):
@@ -45,7 +49,13 @@ def get_folder() -> Path:
     """Return the folder with the converted models: the settings' ``MODEL_CACHE``, or one in the user's cache folder."""
     if folder := get_settings().model_cache:
         return folder
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "similar_products")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "similar_products")
+    except RuntimeError as error:  # in a container, of a user that the system does not know
+        raise EncoderError(
+            "There is no folder for converted models, because this user has no home folder: set "
+            "SIMILAR_PRODUCTS['MODEL_CACHE'] to one that it may write to."
+        ) from error
 
 
 def find(key: str) -> Path | None:
@@ -66,7 +76,7 @@ def find(key: str) -> Path | None:
 def find_refusal(key: str) -> str:
     """Return why the model under ``key`` could not be converted; '' where nobody has tried."""
     try:
-        return refusal_file(get_folder(), key).read_text(encoding="utf-8")
+        return refusal_file(get_folder(), key).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -83,8 +93,12 @@ def convert(encoder: Convertible, on_step: Callable[[str], object]) -> None:
     ``EncoderError`` where TensorFlow cannot read the model either.
     """
     folder, key = get_folder(), encoder.conversion_key
+    if _CONVERTS in os.environ:
+        raise EncoderError("load_model() was called while apps are set up: call it in the server's hook after that.")
     with _locked(folder, key):
         if not is_known(key):
+            for left in folder.glob(f".{slug(key)}.*.partial"):  # of a process that was killed
+                left.unlink(missing_ok=True)
             run_process({"encoder": encoder, "folder": folder}, encoder.source, on_step)
 
 
@@ -97,8 +111,7 @@ def quantize(encoder: Convertible, pixels: Pixels, file: Path, on_step: Callable
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder, "pixels.npy")
         np.save(samples, pixels)
-        job = {"encoder": encoder, "folder": file.parent, "file": file, "samples": samples}
-        return float(run_process(job, encoder.source, on_step))
+        return float(run_process({"encoder": encoder, "file": file, "samples": samples}, encoder.source, on_step))
 
 
 @contextmanager
@@ -106,33 +119,21 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / f"{slug(key)}.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise EncoderError(
             f"The converted model cannot be written to {folder}: {error.strerror}. Set SIMILAR_PRODUCTS['MODEL_CACHE'] "
             "to a folder that this user may write to."
         ) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def run_process(job: dict[str, Any], source: str, on_step: Callable[[str], object]) -> str:
     """Do ``job`` in a process of its own, tell its steps to ``on_step`` and return its result."""
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(  # noqa: S603  our own interpreter and our own module
-            [find_python(), "-m", f"{__package__}.converter"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        ) as process,
-    ):
+    with tempfile.TemporaryFile() as errors, _started(job, source, errors) as process:
         try:
-            stdin, stdout = cast("Any", process.stdin), cast("Any", process.stdout)
-            stdin.write(pickle.dumps(job))
-            stdin.close()
-            for line in stdout:
+            for line in cast("IO[bytes]", process.stdout):
                 kind, text = json.loads(line)
                 if kind == "step":
                     on_step(text)
@@ -140,18 +141,41 @@ def run_process(job: dict[str, Any], source: str, on_step: Callable[[str], objec
                     raise EncoderError(text)
                 else:
                     return str(text)
-        except BrokenPipeError:
-            pass
         except BaseException:
             process.kill()
             raise
         process.wait()
         errors.seek(0)
-        last = (errors.read().decode(errors="replace").strip().splitlines() or ["nothing on standard error"])[-1]
-    raise EncoderError(
-        f"The process that converts the model {source} ended with the exit code {process.returncode}: "
-        f"{first_line(Exception(last))} Run the command again, with more memory if that is why."
-    )
+        last = (errors.read().decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
+    if process.returncode < 0:
+        reason = f"was killed by signal {-process.returncode}, probably because memory ended: run the command again."
+    else:
+        reason = f"ended with the exit code {process.returncode}: {first_line(Exception(last))}"
+    raise EncoderError(f"The process that converts the model {source} {reason}")
+
+
+def _started(job: dict[str, Any], source: str, errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Return the process that converts, with ``job`` on its standard input."""
+    with tempfile.TemporaryFile() as given:
+        try:
+            pickle.dump(job, given)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise EncoderError(
+                f"The encoder of the model {source} cannot be given to the process that converts: {first_line(error)} "
+                "Define its class in a module, and keep no open files or locks in it."
+            ) from error
+        given.seek(0)
+        return subprocess.Popen(  # noqa: S603  our own interpreter and our own module
+            [find_python(), "-P", "-m", f"{__package__}.converter"],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+                _CONVERTS: "1",
+            },
+        )
 
 
 def slug(key: str) -> str:
@@ -164,4 +188,9 @@ def file_name(key: str, content: bytes) -> str:
 
 
 def refusal_file(folder: Path, key: str) -> Path:
-    return folder / f"{slug(key)}.refused.txt"
+    """Return the file that says why LiteRT cannot run a model; another version of TensorFlow may convert it."""
+    try:
+        converter = version("tensorflow")
+    except PackageNotFoundError:
+        converter = "any"
+    return folder / f"{slug(key)}.refused-by-{converter}.txt"

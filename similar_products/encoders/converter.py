@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..pictures.gate import Pixels
 from .base import EncoderError, first_line
 from .conversion import Convertible, file_name, refusal_file, slug
-from .litert import LiteRTModel
+from .litert import LiteRTModel, find_interpreter_class
 from .model import SCALINGS
 
 MIN_COSINE = 0.9999
@@ -45,11 +45,14 @@ def main() -> None:
         answer("result", str(work(**job, on_step=lambda step: answer("step", step))))
     except EncoderError as error:
         answer("error", str(error))
+    except (MemoryError, OSError) as error:  # of the machine and not of the model: nothing is kept of it
+        answer("error", f"The model cannot be converted now: {type(error).__name__}: {first_line(error)}")
 
 
 def write_converted(encoder: Convertible, folder: Path, on_step: Callable[[str], object]) -> str:
     """Convert the encoder's model into ``folder``, or write there why LiteRT cannot run it; return the file's name."""
     key = encoder.conversion_key
+    find_interpreter_class()  # without one nothing is learned of the model
     on_step("reading it with TensorFlow")
     model = encoder.read()
     encoder.use(model)
@@ -64,21 +67,20 @@ def write_converted(encoder: Convertible, folder: Path, on_step: Callable[[str],
         encoder.use(LiteRTModel(partial))
         cosine = float((_unit(encoder.features(pixels)) * expected).sum(axis=1).min())
         if not cosine >= MIN_COSINE:
-            raise NotConvertible(f"its vectors have a cosine of {cosine:.6f} to TensorFlow's")
+            raise NotConvertible(f"its vectors have a cosine of {cosine:.6f} to TensorFlow's.")
     except (NotConvertible, EncoderError) as error:
-        partial.write_text(f"{str(error).rstrip('.')}.", encoding="utf-8")
+        partial.write_text(str(error), encoding="utf-8")
         return partial.replace(refusal_file(folder, key)).name
     else:
-        for old in folder.glob(f"{slug(key)}.*.tflite"):
+        new = partial.replace(folder / file_name(key, content))
+        for old in set(folder.glob(f"{slug(key)}.*.tflite")) - {new}:  # a damaged one
             old.unlink(missing_ok=True)
-        return partial.replace(folder / file_name(key, content)).name
+        return new.name
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_quantized(
-    encoder: Convertible, folder: Path, file: Path, samples: Path, on_step: Callable[[str], object]
-) -> float:
+def write_quantized(encoder: Convertible, file: Path, samples: Path, on_step: Callable[[str], object]) -> float:
     """Write the encoder's model to ``file`` in 8 bits; return the mean cosine of its vectors to those of the model."""
     on_step("reading it with TensorFlow")
     model, pixels = encoder.read(), np.load(samples)
@@ -101,7 +103,7 @@ def write_quantized(
     try:
         file.write_bytes(_convert(lambda pictures: function(scale(pictures)), encoder.image_size, set_up))
     except NotConvertible as error:
-        raise EncoderError(f"The model {encoder.source} cannot be quantised: {error}.") from error
+        raise EncoderError(f"The model {encoder.source} cannot be quantised: {error}") from error
     on_step("comparing its vectors")
     encoder.use(LiteRTModel(file))
     found = _unit(encoder.features(pixels))
@@ -120,6 +122,8 @@ def _convert(function: Callable[[Any], Any], size: int, set_up: Callable[[Any], 
             converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([traced])
             set_up(converter)
             return bytes(converter.convert())
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # the converter raises what its many parts raise
         raise NotConvertible(f"the converter says: {first_line(error)}") from error
 

@@ -5,7 +5,8 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,13 @@ class LiteRTModel:
 
     A call takes an interpreter that is idle or makes one, which takes 10 ms and about the memory that the model's
     weights and one picture need: there are as many as there were calls at once. Each computes in the calling thread,
-    so that nothing of it is lost when a process forks. ``image_size`` is for a model whose file leaves the side open.
+    so that nothing of it is lost when a process forks. The file is read once: what replaces it later is another model.
+    ``image_size`` is for a model whose file leaves the side open. Raises ``EncoderError`` where it is no such model.
     """
 
     def __init__(self, path: Path, image_size: int | None = None) -> None:
         self._path = path
+        self._content = path.read_bytes()
         self._wanted_size = image_size
         self._idle: list[_Interpreter] = []
         with _without_announcement():  # it comes once per process
@@ -53,16 +56,16 @@ class LiteRTModel:
         try:
             return self._idle.pop()
         except IndexError:
-            return _Interpreter(self._path, self._wanted_size)
+            return _Interpreter(self._path, self._content, self._wanted_size)
 
 
 class _Interpreter:
     """LiteRT's interpreter of a file with one input and one output."""
 
-    def __init__(self, path: Path, image_size: int | None) -> None:
-        interpreter_class = _find_interpreter_class()
+    def __init__(self, path: Path, content: bytes, image_size: int | None) -> None:
+        interpreter_class = find_interpreter_class()
         try:
-            self._interpreter = interpreter_class(model_path=str(path), num_threads=1)
+            self._interpreter = interpreter_class(model_content=content, num_threads=1)
             self._read_details(path, image_size)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
@@ -111,7 +114,9 @@ def is_installed() -> bool:
     return any(find_spec(package) for package in ("ai_edge_litert", "tensorflow"))
 
 
-def _find_interpreter_class() -> Any:
+@cache
+def find_interpreter_class() -> Any:
+    """Return LiteRT's interpreter, or TensorFlow's own; raise ``EncoderError`` with the remedy where there is none."""
     try:
         return importlib.import_module("ai_edge_litert.interpreter").Interpreter
     except ImportError as missing:
@@ -131,20 +136,23 @@ def _without_announcement() -> Iterator[None]:
     """Drop the line in which LiteRT announces XNNPACK on standard error; nothing in it switches the line off.
 
     The line comes from C++, so the file descriptor is turned to a file meanwhile; all else in it is written then.
+    Where standard error is closed, or no file can be made, nothing is dropped.
     """
-    try:
-        kept = os.dup(2)
-    except OSError:  # standard error is closed
-        yield
-        return
-    with tempfile.TemporaryFile() as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            kept = os.dup(2)
+        except OSError:
+            yield
+            return
+        stack.callback(os.close, kept)
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(kept, 2)
-            os.close(kept)
             file.seek(0)
-            for line in file:
-                if _ANNOUNCEMENT not in line:
-                    os.write(2, line)
+            with suppress(OSError):  # nobody reads standard error
+                for line in file:
+                    if _ANNOUNCEMENT not in line:
+                        os.write(2, line)

@@ -106,9 +106,14 @@ class ModelEncoder(Encoder):
         return None
 
     @cached_property
+    def identity(self) -> str:
+        """Return what the model was when this process first asked."""
+        return self._identity()
+
+    @cached_property
     def conversion_key(self) -> str:
         """Return the name under which the converted model is kept."""
-        return "-".join([self._identity(), *([str(self._image_size)] if self._image_size else [])])
+        return "-".join([self.identity, *([str(self._image_size)] if self._image_size else [])])
 
     @cached_property
     def _preprocessing(self) -> str:
@@ -118,7 +123,7 @@ class ModelEncoder(Encoder):
 
     @cached_property
     def name(self) -> str:
-        return self._name or f"{self._identity()}-{self._preprocessing}".replace("|", "-")
+        return self._name or f"{self.identity}-{self._preprocessing}".replace("|", "-")
 
     @property
     def dimensions(self) -> int | None:
@@ -134,13 +139,20 @@ class ModelEncoder(Encoder):
     def needs_preparing(self) -> bool:
         return self.tflite_file is None and not conversion.is_known(self.conversion_key)
 
-    def prepare(self, on_step: Callable[[str], object]) -> None:
+    def prepare(self, on_step: Callable[[str], object]) -> str:
         """Convert the model in a process of its own; see ``conversion.convert``."""
         conversion.convert(self, on_step)
+        if reason := conversion.find_refusal(self.conversion_key):
+            return f"LiteRT cannot run the model: {reason} TensorFlow does, with 600 MB in each process that embeds."
+        return ""
 
     def use(self, model: Model) -> None:
         """Compute with ``model`` from now on; raise ``EncoderError`` where it takes another size than promised."""
-        _ = self._preprocessing, self.conversion_key  # taken now: the model may tell its size, and no name must change
+        _ = (
+            self.identity,
+            self._preprocessing,
+            self.conversion_key,
+        )  # taken now: the model may tell its size, and no name must change
         if model.image_size and self._image_size not in (None, model.image_size):
             raise EncoderError(
                 f"The model {self.source} takes pictures of {model.image_size} pixels, not the {self._image_size} that "
@@ -191,7 +203,12 @@ class ModelEncoder(Encoder):
         """Return the model, opened at the first call of the process."""
         with _lock:
             if self._model is None:
-                self.use(self._find())
+                model = self._find()
+                if self._identity() != self.identity:
+                    raise EncoderError(
+                        f"The model {self.source} was replaced since this process started: restart the process."
+                    )
+                self.use(model)
             assert self._model is not None  # noqa: S101  use() has set it
             return self._model
 

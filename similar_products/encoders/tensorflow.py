@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .base import EncoderError, first_line
 
+_is_used = False
 _forked_with_tensorflow = False
 
 
@@ -30,18 +31,15 @@ class TensorFlowModel:
         self._origin = origin
 
     def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        if _forked_with_tensorflow:
-            raise EncoderError(
-                "TensorFlow was used in this process's parent before it forked, and would hang here without "
-                "an error. Embed after the fork only: leave out gunicorn's --preload, or set "
-                "SIMILAR_PRODUCTS['EMBED_ON_SAVE'] to 'off' and run embed_products on its own."
-            )
+        _refuse_after_fork()
         tensorflow = importlib.import_module("tensorflow")
         return np.asarray(self.function(tensorflow.constant(pictures)), dtype=np.float32)
 
 
 def import_tensorflow(package: str, *, wanted_by: str) -> Any:
     """Return a package that runs on TensorFlow, imported; raise ``EncoderError`` with the remedy where it cannot be."""
+    global _is_used
+    _refuse_after_fork()
     # TensorFlow writes notices to standard error at its start; a value that is set already stays.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -63,10 +61,22 @@ def import_tensorflow(package: str, *, wanted_by: str) -> Any:
             f"TensorFlow is installed, but cannot be imported: {type(error).__name__}: {first_line(error)} Install it "
             "anew with pip install --force-reinstall 'django-similar-products[tensorflow]'."
         ) from error
-    os.register_at_fork(after_in_child=_mark_forked)
+    _is_used = True
     return found
+
+
+def _refuse_after_fork() -> None:
+    if _forked_with_tensorflow:
+        raise EncoderError(
+            "TensorFlow was used in this process's parent before it forked, and would hang here without "
+            "an error. Embed after the fork only: leave out gunicorn's --preload, or set "
+            "SIMILAR_PRODUCTS['EMBED_ON_SAVE'] to 'off' and run embed_products on its own."
+        )
 
 
 def _mark_forked() -> None:
     global _forked_with_tensorflow
-    _forked_with_tensorflow = True
+    _forked_with_tensorflow = _is_used
+
+
+os.register_at_fork(after_in_child=_mark_forked)

@@ -105,7 +105,9 @@ class CatalogueCommand(BaseCommand):
             if self.verbosity > 0:  # not on standard output, which may be a file of JSON
                 sentence = f"Preparing the model of {encoder.name} for LiteRT, which is done once on a machine."
                 self.stderr.write(sentence, self.style.NOTICE)
-            encoder.prepare(self.show_step)
+            note = encoder.prepare(self.show_step)
+            if note and self.verbosity > 0:
+                self.stderr.write(note, self.style.NOTICE)
 
     def get_products(self) -> QuerySet[Model]:
         """Return the products that an anonymous visitor may see; the queryset's ``db`` is the database to query.

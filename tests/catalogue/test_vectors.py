@@ -5,6 +5,7 @@ import pytest
 
 from similar_products.catalogue.vectors import BATCHES_AHEAD, encode_pictures
 from similar_products.encoders import ColorHistogramEncoder
+from similar_products.pictures.ahead import count_cores
 from similar_products.pictures.gate import ImageRejected
 
 
@@ -50,7 +51,7 @@ def test_encode_pictures__takes_a_bounded_number_ahead():
 
     found = encode_pictures(items(), pictures_of, SmallBatches())
     next(found)
-    assert len(taken) <= (BATCHES_AHEAD + 2) * 3
+    assert len(taken) <= (max(BATCHES_AHEAD, 2 * count_cores()) + 2) * 3
     found.close()
 
 

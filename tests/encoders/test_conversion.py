@@ -1,5 +1,7 @@
 """The folder of converted models, and the process that converts: once, whole or not at all, by one of several."""
 
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +46,17 @@ def test_folder__is_the_settings_or_in_the_users_cache(settings, folder, monkeyp
     assert conversion.get_folder() == Path("~/.cache/similar_products").expanduser()
     settings.SIMILAR_PRODUCTS = {"MODEL_CACHE": str(tmp_path / "models")}
     assert conversion.get_folder() == tmp_path / "models"
+
+
+def test_folder__of_a_user_without_a_home_is_named(monkeypatch):
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(EncoderError, match=r"this user has no home folder: set SIMILAR_PRODUCTS\['MODEL_CACHE'\]"):
+        conversion.get_folder()
 
 
 def test_find__takes_a_whole_file_alone(folder):
@@ -156,6 +169,13 @@ def test_conversion__that_fails_is_the_same_sentence_here(tmp_path, folder):
     assert {path.suffix for path in folder.iterdir()} == {".lock"}
 
 
+def test_conversion__that_is_asked_for_by_itself_does_not_wait_for_itself(monkeypatch):
+    """As where ``load_model`` is called in an app's ``ready``, which the process that converts runs as well."""
+    monkeypatch.setenv("SIMILAR_PRODUCTS_CONVERTS", "1")
+    with pytest.raises(EncoderError, match="called while apps are set up: call it in the server's hook after that"):
+        TFHubEncoder("https://tfhub.dev/google/x").prepare(print)
+
+
 def test_process_that_dies__is_one_sentence(monkeypatch, tmp_path, folder):
     """As where memory ends: nothing is written, and the exit code is named."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.no_such_settings")
@@ -163,14 +183,33 @@ def test_process_that_dies__is_one_sentence(monkeypatch, tmp_path, folder):
         TFHubEncoder("https://tfhub.dev/google/x").prepare(print)
     assert str(caught.value) == (
         "The process that converts the model https://tfhub.dev/google/x ended with the exit code 1: "
-        "ModuleNotFoundError: No module named 'tests.no_such_settings'. Run the command again, with more memory if "
-        "that is why."
+        "ModuleNotFoundError: No module named 'tests.no_such_settings'."
     )
     assert {path.suffix for path in folder.iterdir()} == {".lock"}
 
 
-def test_process__is_killed_with_an_interrupt(monkeypatch, tmp_path):
-    """``on_step`` is where Ctrl-C arrives: the process does not go on alone."""
+def test_process_that_is_killed__is_one_sentence(monkeypatch):
+    def kill(step: str) -> None:
+        os.kill(started[0].pid, signal.SIGKILL)
+
+    started = remember_processes(monkeypatch)
+    with pytest.raises(EncoderError, match="was killed by signal 9, probably because memory ended: run"):
+        TFHubEncoder("https://tfhub.dev/google/x").prepare(kill)
+
+
+class Unpicklable(TFHubEncoder):
+    def __init__(self) -> None:
+        super().__init__("https://tfhub.dev/google/x")
+        self.scale = lambda pixels: pixels
+
+
+def test_encoder_that_cannot_be_pickled__is_one_sentence():
+    with pytest.raises(EncoderError, match=r"cannot be given to the process that converts: .+ Define its class"):
+        Unpicklable().prepare(print)
+
+
+def remember_processes(monkeypatch) -> "list[subprocess.Popen[bytes]]":
+    """Return the list to which each process that is started is added."""
     started: list[subprocess.Popen[bytes]] = []
 
     class Remembered(subprocess.Popen):
@@ -178,10 +217,17 @@ def test_process__is_killed_with_an_interrupt(monkeypatch, tmp_path):
             super().__init__(*arguments, **options)
             started.append(self)
 
+    monkeypatch.setattr(conversion.subprocess, "Popen", Remembered)
+    return started
+
+
+def test_process__is_killed_with_an_interrupt(monkeypatch, tmp_path):
+    """``on_step`` is where Ctrl-C arrives: the process does not go on alone."""
+
     def interrupt(step: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion.subprocess, "Popen", Remembered)
+    started = remember_processes(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with pytest.raises(KeyboardInterrupt):
         TFHubEncoder("https://tfhub.dev/google/x").prepare(interrupt)

@@ -1,5 +1,6 @@
 """What the process that converts does, done in this one: vectors that stay the same, models that LiteRT cannot run."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def test_converted__size_that_the_model_leaves_open_is_the_options(tmp_path):
     assert TFHubEncoder(folder, image_size=64).needs_preparing
 
 
-def test_model_that_litert_cannot_run__is_left_to_tensorflow(tmp_path):
-    """A matrix's inverse is one of the operations that LiteRT does not have."""
+def save_inverse(folder: Path) -> Path:
+    """Save a model with a matrix's inverse, one of the operations that LiteRT does not have."""
     import tensorflow
 
     class Inverse(tensorflow.Module):
@@ -59,13 +60,33 @@ def test_model_that_litert_cannot_run__is_left_to_tensorflow(tmp_path):
             squares = pictures[:, :8, :8, 0] + 9 * tensorflow.eye(8)
             return tensorflow.reshape(tensorflow.linalg.inv(squares), (-1, 64))
 
-    tensorflow.saved_model.save(Inverse(), str(tmp_path / "inverse"))
-    encoder = converted(TFHubEncoder(tmp_path / "inverse"))
+    tensorflow.saved_model.save(Inverse(), str(folder))
+    return folder
+
+
+def test_model_that_litert_cannot_run__is_left_to_tensorflow(tmp_path):
+    folder = save_inverse(tmp_path / "inverse")
+    encoder = converted(TFHubEncoder(folder))
     assert find(encoder.conversion_key) is None
     assert find_refusal(encoder.conversion_key).startswith("the converter says: ")
-    fresh = TFHubEncoder(tmp_path / "inverse")
+    fresh = TFHubEncoder(folder)
     assert not fresh.needs_preparing
     assert fresh.encode(random_pixels(2)).shape == (2, 64)
+    assert re.fullmatch(
+        r"LiteRT cannot run the model: the converter says: .+\. TensorFlow does, with 600 MB in each process that .+\.",
+        fresh.prepare(print),
+    )
+
+
+@pytest.mark.parametrize("error", [MemoryError("no more"), OSError(28, "No space left on device")])
+def test_machine_that_cannot_convert_now__says_nothing_of_the_model(model, monkeypatch, error):
+    def fail(function, size):
+        raise error
+
+    monkeypatch.setattr("similar_products.encoders.converter._convert", fail)
+    with pytest.raises(type(error)):
+        converted(TFHubEncoder(model))
+    assert list(get_folder().iterdir()) == []
 
 
 def test_model_whose_vectors_would_change__is_left_to_tensorflow(model, monkeypatch):
@@ -73,7 +94,10 @@ def test_model_whose_vectors_would_change__is_left_to_tensorflow(model, monkeypa
     encoder = converted(TFHubEncoder(model))
     assert find(encoder.conversion_key) is None
     assert find_refusal(encoder.conversion_key).startswith("its vectors have a cosine of 1.0")
-    assert [path.suffix for path in get_folder().iterdir()] == [".txt"]
+    (file,) = get_folder().iterdir()
+    assert re.fullmatch(r".+\.refused-by-[\d.]+\.txt", file.name)
+    monkeypatch.setattr("similar_products.encoders.conversion.version", lambda package: "99.0")
+    assert TFHubEncoder(model).needs_preparing, "another version of TensorFlow is asked again"
 
 
 def test_test_pictures__show_something_in_every_size():
@@ -88,7 +112,7 @@ def test_test_pictures__show_something_in_every_size():
 
 def quantized(encoder, file: Path, pixels: np.ndarray) -> float:
     np.save(samples := file.with_suffix(".npy"), pixels)
-    return write_quantized(encoder, file.parent, file, samples, lambda step: None)
+    return write_quantized(encoder, file, samples, lambda step: None)
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
@@ -114,10 +138,11 @@ def test_quantized__by_a_process_of_its_own(tmp_path):
     assert TFHubEncoder(tmp_path / "small.tflite").encode(random_pixels(1)).shape == (1, 256)
 
 
-def test_quantized__model_that_litert_cannot_run_is_named(tmp_path, monkeypatch):
-    folder = save_feature_model(tmp_path / "map", dimensions=8, size=32, as_map=True)
-    with pytest.raises(EncoderError, match="a feature vector has one dimension"):
+def test_quantized__model_that_litert_cannot_run_is_named(tmp_path):
+    folder = save_inverse(tmp_path / "inverse")
+    with pytest.raises(EncoderError) as caught:
         quantized(TFHubEncoder(folder), tmp_path / "small.tflite", random_pixels(4))
+    assert re.fullmatch(f"The model {folder} cannot be quantised: the converter says: [^\n]+[^.]\\.", str(caught.value))
     assert not (tmp_path / "small.tflite").exists()
 
 

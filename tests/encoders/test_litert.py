@@ -52,6 +52,16 @@ def test_model__has_as_many_interpreters_as_there_were_calls_at_once():
     assert all(np.array_equal(vectors, expected) for vectors in found)
 
 
+def test_model__stays_the_same_where_its_file_is_replaced(tmp_path):
+    (file := tmp_path / "shop.tflite").write_bytes(EMBEDDED.read_bytes())
+    model, given = LiteRTModel(file), pictures(1)
+    expected = model(given)
+    file.write_bytes(b"another")
+    taken = model._take()
+    assert np.array_equal(model(given), expected)
+    model._idle.append(taken)
+
+
 def test_model__works_in_a_process_forked_while_threads_compute():
     """In the parent other threads compute all the time; each child computes at once with what it has inherited."""
     code = """
@@ -104,12 +114,15 @@ from similar_products.encoders import litert
 with litert._without_announcement():
     os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\n")
     os.write(2, b"something else\\n")
+litert.tempfile.TemporaryFile = lambda: open("/no/such/folder/file")
+with litert._without_announcement():
+    os.write(2, b"no folder\\n")
 os.close(2)
 with litert._without_announcement():
     print("closed")
 """
     found = run_python(code)
-    assert (found.stdout, found.stderr) == ("closed\n", "something else\n")
+    assert (found.stdout, found.stderr) == ("closed\n", "something else\nno folder\n")
 
 
 @pytest.mark.slow

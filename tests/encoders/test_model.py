@@ -1,13 +1,16 @@
 """What encoders with a trained model have in common, on the model in the package and on none."""
 
 import pickle
+import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from similar_products.encoders import EncoderError, TFHubEncoder
 from similar_products.encoders.model import SCALINGS, ModelEncoder, digest
+from similar_products.encoders.tfhub import EMBEDDED_HANDLE
 from tests.encoders.small_models import random_pixels
 
 
@@ -93,6 +96,16 @@ def test_encoder__goes_to_another_process_without_its_model():
     copy = pickle.loads(pickle.dumps(encoder))
     assert (copy._model, copy.name) == (None, encoder.name)
     assert np.array_equal(copy.encode(random_pixels(1, 128)), vectors)
+
+
+def test_model__that_was_replaced_since_its_name_was_known_is_refused(tmp_path):
+    file = Path(shutil.copy(EMBEDDED_HANDLE, tmp_path / "shop.tflite"))
+    encoder = TFHubEncoder(file)
+    name = encoder.name
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(EncoderError, match=f"The model {file} was replaced since this process started: restart the"):
+        encoder.encode(random_pixels(1, 128))
+    assert encoder.name == name
 
 
 def test_digest__changes_with_names_and_bytes(tmp_path):

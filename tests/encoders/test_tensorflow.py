@@ -21,6 +21,11 @@ encoder.encode(pixels)
 child = os.fork()
 if not child:
     try:
+        TFHubEncoder({str(model)!r}).read()  # not even opened, which may hang as well
+        os._exit(6)
+    except EncoderError as error:
+        assert "before it forked" in str(error)
+    try:
         encoder.encode(pixels)
     except EncoderError as error:
         os._exit(7 if "before it forked" in str(error) else 8)

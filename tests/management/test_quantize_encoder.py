@@ -50,13 +50,16 @@ def test_quantize_encoder__writes_an_encoder_that_can_be_compared(model, tmp_pat
     file = tmp_path / "small.tflite"
     text = run("tests.Shirt", output=file)
     name = TFHubEncoder(model).name
-    first, second, third = text.splitlines()
+    first, second, third, fourth = text.splitlines()
     assert first == f"Quantising {name}, calibrated on 6 pictures."
     start = f"Written to {file}: 0.1 MB; the mean cosine of its vectors to the model's is "
     assert second.startswith(start)
     assert 0.97 < float(second.removeprefix(start)[:5]) <= 1
-    assert second.endswith(f"python manage.py evaluate_similarity tests.Shirt --compare {file} --by FIELD")
-    assert third == f"To use it, set the encoder's OPTIONS to {{'handle': '{file}'}} and run embed_products."
+    assert third == (f"What that costs: python manage.py evaluate_similarity tests.Shirt --by FIELD --compare {file}")
+    assert fourth == (
+        "To use it, set SIMILAR_PRODUCTS['ENCODER'] to {'BACKEND': 'similar_products.encoders.TFHubEncoder', "
+        f"'OPTIONS': {{'handle': '{file}'}}}} and run embed_products."
+    )
 
     Shirt.objects.filter(name="gone").delete()
     call_command("embed_products", "tests.Shirt", verbosity=0)

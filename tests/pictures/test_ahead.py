@@ -1,9 +1,11 @@
+import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from similar_products.pictures.ahead import map_ahead
+from similar_products.pictures import ahead
+from similar_products.pictures.ahead import count_cores, map_ahead
 
 
 def test_map_ahead__keeps_the_order_of_the_items_whichever_is_done_first():
@@ -26,7 +28,7 @@ def test_map_ahead__takes_no_more_items_than_it_was_told():
             taken.append(number)
             yield number
 
-    results = map_ahead(lambda number: number, items(), ahead=3)
+    results = map_ahead(lambda number: number, items(), ahead=3, threads=1)
     assert next(results) == 0
     assert taken == [0, 1, 2, 3]
     results.close()
@@ -52,3 +54,25 @@ def test_map_ahead__raises_what_the_function_raises_and_gives_up_the_rest():
 def test_map_ahead__a_single_item_is_computed_by_the_calling_thread():
     assert list(map_ahead(lambda _: threading.current_thread(), [0], ahead=3)) == [threading.current_thread()]
     assert list(map_ahead(lambda _: None, [], ahead=3)) == []
+
+
+def test_map_ahead__every_thread_has_work_however_little_is_asked_for_ahead():
+    together = threading.Barrier(8)
+
+    def meet(number: int) -> int:
+        together.wait(30)
+        return number
+
+    assert list(map_ahead(meet, range(16), ahead=1, threads=8)) == list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("150000 100000", 2), ("50000 100000", 1), ("800000 100000", 4), ("max 100000", 4), ("", 4), (None, 4)],
+)
+def test_count_cores__is_at_most_the_quota_of_the_container(monkeypatch, tmp_path, quota, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(ahead, "CPU_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert count_cores() == expected

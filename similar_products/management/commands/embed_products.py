@@ -48,7 +48,7 @@ class Command(CatalogueCommand):
         parser.add_argument("--status", action="store_true", help="Count by state and error code, and do nothing.")
         parser.add_argument("--retry-failed", action="store_true", help="Try failed pictures again too.")
         parser.add_argument("--limit", type=positive, metavar="N", help="Maximum number of pictures to embed.")
-        text = "Number of rows claimed and written at once (32)."
+        text = "Number of rows claimed and written at once (32; more on many cores)."
         parser.add_argument("--batch-size", type=positive, metavar="N", help=text)
         text = "Number of threads that decode and encode (one for each processor core)."
         parser.add_argument("--threads", type=positive, metavar="N", help=text)

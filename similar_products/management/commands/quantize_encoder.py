@@ -2,6 +2,7 @@ from argparse import ArgumentParser
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from django.core.files.storage import Storage
@@ -9,6 +10,7 @@ from django.db.models import Model, QuerySet
 
 from ...catalogue.evaluation import sample_of
 from ...catalogue.neighbours import CatalogueError
+from ...conf import DEFAULT_ENCODER
 from ...encoders import EncoderError, get_encoder
 from ...encoders.conversion import quantize
 from ...encoders.model import ModelEncoder
@@ -44,10 +46,11 @@ class Command(CatalogueCommand):
         with whole_file(file) as partial_file:
             cosine = quantize(encoder, pixels, partial_file, self.show_step)
         label = products.model._meta.label
+        setting = {"BACKEND": DEFAULT_ENCODER, "OPTIONS": {"handle": str(file)}}
         self.say(
             f"Written to {file}: {file.stat().st_size / 1e6:.1f} MB; the mean cosine of its vectors to the model's is "
-            f"{cosine:.3f}. What that costs: python manage.py evaluate_similarity {label} --compare {file} --by FIELD\n"
-            f"To use it, set the encoder's OPTIONS to {{'handle': {str(file)!r}}} and run embed_products."
+            f"{cosine:.3f}.\nWhat that costs: python manage.py evaluate_similarity {label} --by FIELD --compare "
+            f"{quote(str(file))}\nTo use it, set SIMILAR_PRODUCTS['ENCODER'] to {setting!r} and run embed_products."
         )
 
     def _read_pixels(self, products: QuerySet[Model], size: int, sample: int) -> Pixels:
