@@ -76,13 +76,7 @@ def embed(
         should_stop=should_stop,
         on_progress=on_progress or (lambda done: None),
     )
-    run.make_pass(queryset.using(using), limit)
-    for delay in retry_delays:
-        if not run.again or should_stop():
-            break
-        _sleep(delay, should_stop)
-        run.make_further_pass(queryset.using(using))
-    return run.finish()
+    return run.make_passes(queryset.using(using), limit, retry_delays)
 
 
 def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
@@ -104,6 +98,15 @@ class _Run:
     on_progress: Callable[[int], object]
     report: EmbedReport = field(default_factory=EmbedReport)
     again: dict[Hashable, str] = field(default_factory=dict)
+
+    def make_passes(self, queryset: QuerySet[Model], limit: int | None, retry_delays: Sequence[float]) -> EmbedReport:
+        self.make_pass(queryset, limit)
+        for delay in retry_delays:
+            if not self.again or self.should_stop():
+                break
+            _sleep(delay, self.should_stop)
+            self.make_further_pass(queryset)
+        return self.finish()
 
     def make_further_pass(self, queryset: QuerySet[Model]) -> None:
         """Try what was left over, as far as the queryset still has it; others may have done the rest."""
