@@ -60,7 +60,7 @@ def measure(handle: str, pictures: list[Path]) -> dict[str, float]:
     from shop_demo.models import Category, Product
     from similar_products.embedding.index_build import build_index
     from similar_products.encoders import get_encoder, load_model
-    from similar_products.pictures.ahead import count_cores
+    from similar_products.pictures.cores import count_cores
     from similar_products.pictures.gate import load_stored_pixels
 
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "ENCODER": {"OPTIONS": {"handle": handle}}}
@@ -78,12 +78,14 @@ def measure(handle: str, pictures: list[Path]) -> dict[str, float]:
     found["index"] = rate(pictures, lambda: build_index(Product, "default"))
     field.storage = stored
 
-    size = encoder.image_size
-    batch = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    size, several = encoder.image_size, encoder.batch_size
+    batch = np.random.default_rng(0).integers(0, 256, (several, size, size, 3), dtype=np.uint8)
     with ThreadPoolExecutor(count_cores()) as threads:
         decode = partial(load_stored_pixels, storage, size=size)
         found["decode"] = rate(pictures, lambda: list(threads.map(decode, map(str, pictures))))
-        found["encode"] = rate(pictures, lambda: list(threads.map(encoder.encode, [batch] * (len(pictures) // 4))))
+        whole = pictures[: len(pictures) // several * several]
+        batches = [batch] * (len(whole) // several)
+        found["encode"] = rate(whole, lambda: list(threads.map(encoder.encode, batches)))
     found["bound"] = 1 / sum(1 / found[part] for part in ("decode", "encode", "index"))
     return found
 

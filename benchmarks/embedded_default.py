@@ -41,8 +41,7 @@ def main() -> None:
     student = TFHubEncoder(arguments.model or EMBEDDED_HANDLE)
     teacher = TFHubEncoder(teacher_folder)
     for encoder in (student, teacher):
-        if encoder.needs_preparing:
-            encoder.prepare(print)
+        encoder.prepare(print)
     print(f"student {student.name}, teacher {teacher.name}\n")
     rows = []
 

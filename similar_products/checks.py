@@ -26,7 +26,6 @@ from .conf import MAX_DIMENSIONS, get_settings
 from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
 from .encoders import Encoder, EncoderError, get_encoder
-from .encoders.conversion import find_refusal
 from .encoders.litert import INSTALL, is_installed
 from .encoders.model import ModelEncoder
 from .models import VisuallySimilarModel, get_holders
@@ -158,7 +157,6 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMe
     ]
 
 
-@needs_settings
 def check_runtime(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """E022: nothing is installed that could run the encoder's model."""
     if not isinstance(_encoder(), ModelEncoder) or is_installed():
@@ -172,7 +170,6 @@ def check_runtime(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@needs_settings
 def check_model(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
     """W015, W023: web processes would load TensorFlow, or cannot open the encoder's model at all."""
     encoder = _encoder()
@@ -185,7 +182,7 @@ def check_model(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
                 "Run: python manage.py embed_products - or in a build, without a database: python manage.py shell -c "
                 '"from similar_products.encoders import load_model; load_model()"'
             )
-        elif encoder.tflite_file is None and find_refusal(encoder.conversion_key):
+        elif encoder.refusal:
             return [_tensorflow_is_loaded()]
         else:
             return []
@@ -245,13 +242,13 @@ def _check_embedding(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
                 id="similar_products.E004",
             )
         ]
+    encoder = _encoder()
     try:
-        check_dimensions(holder, get_encoder())
+        if encoder is not None:
+            check_dimensions(holder, encoder)
     except EncoderError as error:
         sentence, _, remedy = str(error).partition(". ")
         return [Error(f"{sentence}.", hint=remedy, obj=holder, id="similar_products.E003")]
-    except ImproperlyConfigured:
-        pass  # E005 says it
     return []
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from django.db.models import Model
 
 from ..encoders import Encoder
 from ..encoders.base import Vectors
-from ..pictures.ahead import map_ahead
+from ..pictures.ahead import in_batches, map_ahead
 from ..pictures.gate import ImageRejected, Pixels, load_pixels, load_stored_pixels
 from ..search.placement import get_placement
 from .neighbours import Catalogue, Positions, Progress, ignore_progress
@@ -19,6 +18,7 @@ from .products import picture_names
 ItemT = TypeVar("ItemT")
 
 BATCHES_AHEAD = 16
+"""Calls of an encoder that are under way or done while the caller works on the vectors of one."""
 
 
 def encode_pictures(
@@ -46,9 +46,7 @@ def encode_pictures(
         starts = np.cumsum([len(pictures) for pictures in loaded])[:-1]
         return list(zip(batch, np.split(vectors, starts), strict=True))
 
-    items = iter(items)
-    batches = iter(lambda: list(islice(items, size)), [])
-    with closing(map_ahead(encode, batches, ahead=BATCHES_AHEAD)) as encoded:
+    with closing(map_ahead(encode, in_batches(items, size), ahead=BATCHES_AHEAD)) as encoded:
         for found in encoded:
             yield from found
 

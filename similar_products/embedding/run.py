@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 
 import numpy as np
 from django.db import router
@@ -16,7 +16,8 @@ from pgvector import Vector
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..encoders.base import Vectors
 from ..models import VisuallySimilarModel
-from ..pictures.ahead import count_cores, map_ahead
+from ..pictures.ahead import in_batches, map_ahead
+from ..pictures.cores import count_cores
 from ..pictures.gate import TRANSIENT_CODES, ImageRejected, Pixels, load_stored_pixels
 from ..search.placement import Placement, dimensions_of, get_placement, holder_of
 from .rows import ClaimedRows, Row
@@ -118,7 +119,7 @@ class _Run:
         batches = self.rows.claim(queryset, self.batch_size, limit, self.should_stop, self._leave_over)
         try:
             with closing(self.encode(chain.from_iterable(batches), self.batch_size, self.threads)) as encoded:
-                while results := list(islice(encoded, self.batch_size)):
+                for results in in_batches(encoded, self.batch_size):
                     self._write(results)
         finally:
             self.rows.release_all()
@@ -168,10 +169,9 @@ class PictureEncoder:
 
         A single row is decoded and encoded in the calling thread.
         """
-        rows = iter(rows)
         size = min(self._encoder.batch_size, max(batch_size // (2 * threads), 1))
-        calls = iter(lambda: list(islice(rows, size)), [])
-        with closing(map_ahead(self.encode, calls, ahead=batch_size // size - 1, threads=threads)) as encoded:
+        ahead = batch_size // size - 1
+        with closing(map_ahead(self.encode, in_batches(rows, size), ahead=ahead, threads=threads)) as encoded:
             for results in encoded:
                 yield from results
 

@@ -134,8 +134,8 @@ def load_model() -> None:
     encoder.encode(np.zeros((1, encoder.image_size, encoder.image_size, 3), np.uint8))
 
 
-def first_line(error: Exception) -> str:
-    """Return what another library's error says, short enough for a sentence of ours, with a full stop."""
+def first_line(error: Exception | str) -> str:
+    """Return what another library's error or message says, short enough for a sentence of ours, with a full stop."""
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if len(text) > LONGEST_REASON:
         text = f"{text[:LONGEST_REASON]}…"

@@ -15,13 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..conf import get_settings
 from ..pictures.gate import Pixels
 from ..pictures.process import find_python
-from .base import EncoderError, first_line
+from .base import EncoderError, Vectors, first_line
 from .litert import LiteRTModel
 from .tensorflow import TensorFlowModel
 
@@ -34,6 +31,7 @@ class Convertible(Protocol):
 
     source: str
     scaling: str
+    batch_size: int
 
     @property
     def conversion_key(self) -> str: ...
@@ -41,8 +39,9 @@ class Convertible(Protocol):
     def image_size(self) -> int: ...
 
     def read(self) -> TensorFlowModel: ...
+    def check_unchanged(self) -> None: ...
     def use(self, model: TensorFlowModel | LiteRTModel) -> None: ...
-    def features(self, pixels: Pixels) -> NDArray[np.float32]: ...
+    def encode(self, pixels: Pixels) -> Vectors: ...
 
 
 def get_folder() -> Path:
@@ -99,7 +98,7 @@ def convert(encoder: Convertible, on_step: Callable[[str], object]) -> None:
         if not is_known(key):
             for left in folder.glob(f".{slug(key)}.*.partial"):  # of a process that was killed
                 left.unlink(missing_ok=True)
-            run_process({"encoder": encoder, "folder": folder}, encoder.source, on_step)
+            _run({"encoder": encoder, "folder": folder}, on_step)
 
 
 def quantize(encoder: Convertible, pixels: Pixels, file: Path, on_step: Callable[[str], object]) -> float:
@@ -108,10 +107,7 @@ def quantize(encoder: Convertible, pixels: Pixels, file: Path, on_step: Callable
     ``pixels``, uint8 ``[n, image_size, image_size, 3]``, are pictures as the shop has them: from what the model makes
     of them follows the range of each of its results. The file takes pixels as they are. Raises ``EncoderError``.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        samples = Path(folder, "pixels.npy")
-        np.save(samples, pixels)
-        return float(run_process({"encoder": encoder, "file": file, "samples": samples}, encoder.source, on_step))
+    return float(_run({"encoder": encoder, "file": file, "pixels": pixels}, on_step))
 
 
 @contextmanager
@@ -129,9 +125,10 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
         yield
 
 
-def run_process(job: dict[str, Any], source: str, on_step: Callable[[str], object]) -> str:
+def _run(job: dict[str, Any], on_step: Callable[[str], object]) -> str:
     """Do ``job`` in a process of its own, tell its steps to ``on_step`` and return its result."""
-    with tempfile.TemporaryFile() as errors, _started(job, source, errors) as process:
+    source = job["encoder"].source
+    with tempfile.TemporaryFile() as errors, _started(job, errors) as process:
         try:
             for line in cast("IO[bytes]", process.stdout):
                 kind, text = json.loads(line)
@@ -150,19 +147,19 @@ def run_process(job: dict[str, Any], source: str, on_step: Callable[[str], objec
     if process.returncode < 0:
         reason = f"was killed by signal {-process.returncode}, probably because memory ended: run the command again."
     else:
-        reason = f"ended with the exit code {process.returncode}: {first_line(Exception(last))}"
+        reason = f"ended with the exit code {process.returncode}: {first_line(last)}"
     raise EncoderError(f"The process that converts the model {source} {reason}")
 
 
-def _started(job: dict[str, Any], source: str, errors: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _started(job: dict[str, Any], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
     """Return the process that converts, with ``job`` on its standard input."""
     with tempfile.TemporaryFile() as given:
         try:
             pickle.dump(job, given)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise EncoderError(
-                f"The encoder of the model {source} cannot be given to the process that converts: {first_line(error)} "
-                "Define its class in a module, and keep no open files or locks in it."
+                f"The encoder of the model {job['encoder'].source} cannot be given to the process that converts: "
+                f"{first_line(error)} Define its class in a module, and keep no open files or locks in it."
             ) from error
         given.seek(0)
         return subprocess.Popen(  # noqa: S603  our own interpreter and our own module

@@ -12,13 +12,14 @@ from typing import Any
 
 import django
 import numpy as np
-from numpy.typing import NDArray
 
+from ..pictures.ahead import in_batches
 from ..pictures.gate import Pixels
-from .base import EncoderError, first_line
+from .base import EncoderError, Vectors, first_line
 from .conversion import Convertible, file_name, refusal_file, slug
 from .litert import LiteRTModel, find_interpreter_class
 from .model import SCALINGS
+from .tensorflow import TensorFlowModel
 
 MIN_COSINE = 0.9999
 """Least cosine between the vectors of TensorFlow and of LiteRT. The identity stays, so they must be the same."""
@@ -40,7 +41,7 @@ def main() -> None:
     def answer(kind: str, text: str) -> None:
         answers.write(f"{json.dumps([kind, text])}\n")
 
-    work = write_quantized if "samples" in job else write_converted
+    work = write_quantized if "pixels" in job else write_converted
     try:
         answer("result", str(work(**job, on_step=lambda step: answer("step", step))))
     except EncoderError as error:
@@ -49,15 +50,13 @@ def main() -> None:
         answer("error", f"The model cannot be converted now: {type(error).__name__}: {first_line(error)}")
 
 
-def write_converted(encoder: Convertible, folder: Path, on_step: Callable[[str], object]) -> str:
-    """Convert the encoder's model into ``folder``, or write there why LiteRT cannot run it; return the file's name."""
+def write_converted(encoder: Convertible, folder: Path, on_step: Callable[[str], object]) -> None:
+    """Convert the encoder's model into ``folder``, or write there why LiteRT cannot run it."""
     key = encoder.conversion_key
     find_interpreter_class()  # without one nothing is learned of the model
-    on_step("reading it with TensorFlow")
-    model = encoder.read()
-    encoder.use(model)
+    model = _read(encoder, on_step)
     pixels = _test_pixels(encoder.image_size)
-    expected = _unit(encoder.features(pixels))
+    expected = encoder.encode(pixels)
     partial = folder / f".{slug(key)}.{os.getpid()}.partial"
     try:
         on_step("converting it")
@@ -65,32 +64,27 @@ def write_converted(encoder: Convertible, folder: Path, on_step: Callable[[str],
         partial.write_bytes(content)
         on_step("comparing its vectors")
         encoder.use(LiteRTModel(partial))
-        cosine = float((_unit(encoder.features(pixels)) * expected).sum(axis=1).min())
-        if not cosine >= MIN_COSINE:
+        cosine = _cosines(encoder.encode(pixels), expected).min()
+        if cosine < MIN_COSINE:
             raise NotConvertible(f"its vectors have a cosine of {cosine:.6f} to TensorFlow's.")
     except (NotConvertible, EncoderError) as error:
         partial.write_text(str(error), encoding="utf-8")
-        return partial.replace(refusal_file(folder, key)).name
+        partial.replace(refusal_file(folder, key))
     else:
         new = partial.replace(folder / file_name(key, content))
         for old in set(folder.glob(f"{slug(key)}.*.tflite")) - {new}:  # a damaged one
             old.unlink(missing_ok=True)
-        return new.name
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_quantized(encoder: Convertible, file: Path, samples: Path, on_step: Callable[[str], object]) -> float:
+def write_quantized(encoder: Convertible, file: Path, pixels: Pixels, on_step: Callable[[str], object]) -> float:
     """Write the encoder's model to ``file`` in 8 bits; return the mean cosine of its vectors to those of the model."""
-    on_step("reading it with TensorFlow")
-    model, pixels = encoder.read(), np.load(samples)
-    encoder.use(model)
-    expected = _unit(
-        np.concatenate([encoder.features(pixels[start : start + 4]) for start in range(0, len(pixels), 4)])
-    )
-    scale, function = SCALINGS[encoder.scaling], model.function
     # Whatever the pictures are, the range of pixels is 0 to 255, so that a pixel is its own value in 8 bits.
     pixels[0, 0, 0], pixels[0, 0, 1] = 0, 255
+    model = _read(encoder, on_step)
+    expected = np.concatenate([encoder.encode(np.stack(batch)) for batch in in_batches(pixels, encoder.batch_size)])
+    scale, function = SCALINGS[encoder.scaling], model.function
 
     def set_up(converter: Any) -> None:
         tensorflow = importlib.import_module("tensorflow")
@@ -106,8 +100,16 @@ def write_quantized(encoder: Convertible, file: Path, samples: Path, on_step: Ca
         raise EncoderError(f"The model {encoder.source} cannot be quantised: {error}") from error
     on_step("comparing its vectors")
     encoder.use(LiteRTModel(file))
-    found = _unit(encoder.features(pixels))
-    return float((found * expected).sum(axis=1).mean())
+    return float(_cosines(encoder.encode(pixels), expected).mean())
+
+
+def _read(encoder: Convertible, on_step: Callable[[str], object]) -> TensorFlowModel:
+    """Return the model as TensorFlow reads it, which the encoder uses from now on."""
+    on_step("reading it with TensorFlow")
+    model = encoder.read()
+    encoder.check_unchanged()
+    encoder.use(model)
+    return model
 
 
 def _convert(function: Callable[[Any], Any], size: int, set_up: Callable[[Any], None] = lambda _: None) -> bytes:
@@ -140,9 +142,10 @@ def _test_pixels(size: int) -> Pixels:
     return np.stack(pictures)
 
 
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, 1e-12), dtype=np.float32)
+def _cosines(found: Vectors, expected: Vectors) -> Vectors:
+    """Return the cosine of each vector to its twin; 0 where a model sees nothing in the picture."""
+    cosines: Vectors = np.nan_to_num((found * expected).sum(axis=1))
+    return cosines
 
 
 if __name__ == "__main__":

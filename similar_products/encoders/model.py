@@ -110,12 +110,17 @@ class ModelEncoder(Encoder):
         """Return what the model was when this process first asked."""
         return self._identity()
 
-    @cached_property
+    def check_unchanged(self) -> None:
+        """Raise ``EncoderError`` where the model is another one than its name in this process says."""
+        if self._identity() != self.identity:
+            raise EncoderError(f"The model {self.source} was replaced since this process started: restart the process.")
+
+    @property
     def conversion_key(self) -> str:
         """Return the name under which the converted model is kept."""
         return "-".join([self.identity, *([str(self._image_size)] if self._image_size else [])])
 
-    @cached_property
+    @property
     def _preprocessing(self) -> str:
         """Return the part of the identity that says how pictures are prepared; 0..1 goes without saying."""
         size = [str(self._image_size)] if self._image_size else []
@@ -131,34 +136,32 @@ class ModelEncoder(Encoder):
 
     @property
     def image_size(self) -> int:
-        if self._image_size is None:
-            self._open()
-        return self._image_size or DEFAULT_IMAGE_SIZE
+        return self._image_size or self._open().image_size or DEFAULT_IMAGE_SIZE
 
     @property
     def needs_preparing(self) -> bool:
         return self.tflite_file is None and not conversion.is_known(self.conversion_key)
 
+    @property
+    def refusal(self) -> str:
+        """Return why LiteRT cannot run the model; '' where it can, or nobody has tried."""
+        return "" if self.tflite_file else conversion.find_refusal(self.conversion_key)
+
     def prepare(self, on_step: Callable[[str], object]) -> str:
-        """Convert the model in a process of its own; see ``conversion.convert``."""
-        conversion.convert(self, on_step)
-        if reason := conversion.find_refusal(self.conversion_key):
+        """Convert the model in a process of its own, unless it is a file already; see ``conversion.convert``."""
+        if self.tflite_file is None:
+            conversion.convert(self, on_step)
+        if reason := self.refusal:
             return f"LiteRT cannot run the model: {reason} TensorFlow does, with 600 MB in each process that embeds."
         return ""
 
     def use(self, model: Model) -> None:
         """Compute with ``model`` from now on; raise ``EncoderError`` where it takes another size than promised."""
-        _ = (
-            self.identity,
-            self._preprocessing,
-            self.conversion_key,
-        )  # taken now: the model may tell its size, and no name must change
         if model.image_size and self._image_size not in (None, model.image_size):
             raise EncoderError(
                 f"The model {self.source} takes pictures of {model.image_size} pixels, not the {self._image_size} that "
                 "its name or the option 'image_size' says: correct the option or take another model."
             )
-        self._image_size = self._image_size or model.image_size or DEFAULT_IMAGE_SIZE
         if model.dimensions is not None:
             self._confirm_dimensions(model.dimensions)
         self._model = model
@@ -204,10 +207,7 @@ class ModelEncoder(Encoder):
         with _lock:
             if self._model is None:
                 model = self._find()
-                if self._identity() != self.identity:
-                    raise EncoderError(
-                        f"The model {self.source} was replaced since this process started: restart the process."
-                    )
+                self.check_unchanged()
                 self.use(model)
             assert self._model is not None  # noqa: S101  use() has set it
             return self._model
@@ -216,7 +216,7 @@ class ModelEncoder(Encoder):
         file = self.tflite_file or conversion.find(self.conversion_key)
         if file is not None:
             return LiteRTModel(file, self._image_size)
-        if conversion.find_refusal(self.conversion_key):
+        if self.refusal:
             return self.read()
         raise EncoderError(
             f"The model {self.source} has not been converted on this machine yet: run python manage.py embed_products, "

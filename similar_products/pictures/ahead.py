@@ -1,29 +1,15 @@
 """Work done ahead in threads, such as decoding and encoding the next pictures while others are written."""
 
-import math
-import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from pathlib import Path
 from typing import TypeVar
 
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Microseconds of processor time per period of so many, or "max": version 2 of Linux' control groups."""
+from .cores import count_cores
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-
-def count_cores() -> int:
-    """Return the number of processor cores that this process may use: a container's quota, rounded up, counts."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # as on macOS
-    try:
-        quota, period = CPU_QUOTA.read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # there is no such file, or "max" in it
-        return cores
 
 
 def map_ahead(
@@ -53,3 +39,9 @@ def map_ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_batches(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
+    """Yield the items in lists of ``size``, of which the last may be shorter."""
+    items = iter(items)
+    return iter(lambda: list(islice(items, size)), [])

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple, cast
 
 import PIL
 
-from .ahead import count_cores
+from .cores import count_cores
 from .decoder import ImageRejected, decode, register_formats
 from .limits import CATALOGUE, PUBLIC, WHOLE, Limits, Region
 

@@ -5,7 +5,7 @@ import pytest
 
 from similar_products.catalogue.vectors import BATCHES_AHEAD, encode_pictures
 from similar_products.encoders import ColorHistogramEncoder
-from similar_products.pictures.ahead import count_cores
+from similar_products.pictures.cores import count_cores
 from similar_products.pictures.gate import ImageRejected
 
 

@@ -29,8 +29,7 @@ settings.configure()
 import numpy
 from similar_products.encoders import TFHubEncoder
 for encoder in (TFHubEncoder("model"), TFHubEncoder()):
-    if encoder.needs_preparing:
-        encoder.prepare(lambda step: None)
+    encoder.prepare(lambda step: None)
     size = encoder.image_size
     pixels = numpy.random.default_rng(7).integers(0, 256, (2, size, size, 3), numpy.uint8)
     print(encoder.encode(pixels).shape)

@@ -12,7 +12,7 @@ import pytest
 
 from similar_products.encoders import EncoderError, TFHubEncoder, conversion, load_model
 from similar_products.encoders.tfhub import EMBEDDED_HANDLE
-from tests.encoders.processes import ROOT, run_python
+from tests.encoders.processes import run_python
 from tests.encoders.small_models import random_pixels
 from tests.saved_models import save_feature_model
 
@@ -107,6 +107,11 @@ print(encoder.needs_preparing, encoder.encode(numpy.ones((1, 128, 128, 3), numpy
     )
 
 
+def test_file_of_litert__needs_no_preparing(folder):
+    assert TFHubEncoder().prepare(print) == ""
+    assert not folder.exists()
+
+
 def test_folder_that_cannot_be_written__is_named(settings, tmp_path):
     (tmp_path / "file").touch()
     settings.SIMILAR_PRODUCTS = {"MODEL_CACHE": tmp_path / "file" / "models"}
@@ -176,7 +181,7 @@ def test_conversion__that_is_asked_for_by_itself_does_not_wait_for_itself(monkey
         TFHubEncoder("https://tfhub.dev/google/x").prepare(print)
 
 
-def test_process_that_dies__is_one_sentence(monkeypatch, tmp_path, folder):
+def test_process_that_dies__is_one_sentence(monkeypatch, folder):
     """As where memory ends: nothing is written, and the exit code is named."""
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.no_such_settings")
     with pytest.raises(EncoderError) as caught:
@@ -221,14 +226,13 @@ def remember_processes(monkeypatch) -> "list[subprocess.Popen[bytes]]":
     return started
 
 
-def test_process__is_killed_with_an_interrupt(monkeypatch, tmp_path):
+def test_process__is_killed_with_an_interrupt(monkeypatch):
     """``on_step`` is where Ctrl-C arrives: the process does not go on alone."""
 
     def interrupt(step: str) -> None:
         raise KeyboardInterrupt
 
     started = remember_processes(monkeypatch)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with pytest.raises(KeyboardInterrupt):
         TFHubEncoder("https://tfhub.dev/google/x").prepare(interrupt)
     (process,) = started

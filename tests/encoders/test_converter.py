@@ -111,8 +111,7 @@ def test_test_pictures__show_something_in_every_size():
 
 
 def quantized(encoder, file: Path, pixels: np.ndarray) -> float:
-    np.save(samples := file.with_suffix(".npy"), pixels)
-    return write_quantized(encoder, file, samples, lambda step: None)
+    return write_quantized(encoder, file, pixels.copy(), lambda step: None)
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
@@ -144,6 +143,17 @@ def test_quantized__model_that_litert_cannot_run_is_named(tmp_path):
         quantized(TFHubEncoder(folder), tmp_path / "small.tflite", random_pixels(4))
     assert re.fullmatch(f"The model {folder} cannot be quantised: the converter says: [^\n]+[^.]\\.", str(caught.value))
     assert not (tmp_path / "small.tflite").exists()
+
+
+def test_converted__model_that_was_replaced_since_its_name_was_known_leaves_nothing(tmp_path):
+    """Or the new model's file would be kept under the old one's name."""
+    encoder = TFHubEncoder(save_feature_model(tmp_path / "model", dimensions=8, size=32))
+    assert encoder.name
+    save_feature_model(tmp_path / "model", dimensions=16, size=32)
+    get_folder().mkdir(parents=True)
+    with pytest.raises(EncoderError, match="was replaced since this process started: restart the process"):
+        write_converted(encoder, get_folder(), lambda step: None)
+    assert list(get_folder().iterdir()) == []
 
 
 def test_converted__bad_model_leaves_nothing(tmp_path):

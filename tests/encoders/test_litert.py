@@ -107,7 +107,7 @@ print("tensorflow" in sys.modules)
     assert (found.stdout, found.stderr) == ("False\n", "")
 
 
-def test_model__keeps_what_others_write_to_standard_error_meanwhile(monkeypatch):
+def test_model__keeps_what_others_write_to_standard_error_meanwhile():
     code = """
 import os
 from similar_products.encoders import litert

@@ -1,11 +1,9 @@
-import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from similar_products.pictures import ahead
-from similar_products.pictures.ahead import count_cores, map_ahead
+from similar_products.pictures.ahead import in_batches, map_ahead
 
 
 def test_map_ahead__keeps_the_order_of_the_items_whichever_is_done_first():
@@ -67,12 +65,8 @@ def test_map_ahead__every_thread_has_work_however_little_is_asked_for_ahead():
 
 
 @pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("150000 100000", 2), ("50000 100000", 1), ("800000 100000", 4), ("max 100000", 4), ("", 4), (None, 4)],
+    ("size", "batches"), [(2, [[0, 1], [2, 3], [4]]), (5, [list(range(5))]), (9, [list(range(5))])]
 )
-def test_count_cores__is_at_most_the_quota_of_the_container(monkeypatch, tmp_path, quota, expected):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(ahead, "CPU_QUOTA", tmp_path / "cpu.max")
-    if quota is not None:
-        (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert count_cores() == expected
+def test_in_batches__gives_all_items_in_their_order(size, batches):
+    assert list(in_batches(iter(range(5)), size)) == batches
+    assert list(in_batches([], size)) == []
