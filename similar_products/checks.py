@@ -193,11 +193,16 @@ def check_model(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _tensorflow_is_loaded() -> CheckMessage:
+    hint = "Let processes of their own search by photo."
+    if get_settings().embed_on_save == "inline":
+        hint = (
+            'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
+            "embed_products from cron; let processes of their own search by photo."
+        )
     return checks.Warning(
         "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
         "TensorFlow, 2 s and about 600 MB.",
-        hint='Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and '
-        "run embed_products from cron; let processes of their own search by photo.",
+        hint=hint,
         id="similar_products.W015",
     )
 

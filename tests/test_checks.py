@@ -300,7 +300,7 @@ def test_w023__model_that_is_not_there(settings):
     assert message.hint == "Correct the encoder's OPTIONS, or copy the model to this machine."
 
 
-def test_w015__model_that_only_tensorflow_runs(hub_model):
+def test_w015__model_that_only_tensorflow_runs(hub_model, settings):
     refusal_file(hub_model, TFHubEncoder(HANDLE).conversion_key).write_text("the converter says: no.")
     message = only(deployment_messages(), "W015")
     assert message.level == WARNING
@@ -312,6 +312,8 @@ def test_w015__model_that_only_tensorflow_runs(hub_model):
         'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
         "embed_products from cron; let processes of their own search by photo."
     )
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
+    assert only(deployment_messages(), "W015").hint == "Let processes of their own search by photo."
 
 
 @pytest.mark.parametrize(
