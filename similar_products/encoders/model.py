@@ -205,12 +205,12 @@ class ModelEncoder(Encoder):
     def _open(self) -> Model:
         """Return the model, opened at the first call of the process."""
         with _lock:
-            if self._model is None:
-                model = self._find()
-                self.check_unchanged()
-                self.use(model)
-            assert self._model is not None  # noqa: S101  use() has set it
-            return self._model
+            if self._model is not None:
+                return self._model
+            model = self._find()
+            self.check_unchanged()
+            self.use(model)
+            return model
 
     def _find(self) -> Model:
         file = self.tflite_file or conversion.find(self.conversion_key)
