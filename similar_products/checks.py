@@ -30,9 +30,10 @@ from .encoders.litert import INSTALL, is_installed
 from .encoders.model import ModelEncoder
 from .models import VisuallySimilarModel, get_holders
 from .pictures import fetch
-from .query import RESULT_NAMES, SimilarManager
+from .query import SimilarManager
 from .search.bands import get_bands
 from .search.placement import declared_through, get_placement, picture_field
+from .search.scan import RESULT_NAMES
 
 AppConfigs: TypeAlias = Sequence[AppConfig] | None
 Check: TypeAlias = Callable[..., list[CheckMessage]]

@@ -7,7 +7,6 @@ from django.db import models
 from django.db.models import F, OuterRef, Q, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.lookups import IsNull
-from django.db.models.query import ModelIterable
 from django.db.models.sql import Query
 from django.db.models.sql.datastructures import Join
 
@@ -26,13 +25,10 @@ from .search.placement import (
 )
 from .search.ranking import RankingOptions
 from .search.ranking import ranked as ranked
-from .search.scan import NearestFirst, ScanSettings, SimilarQuery, turn_into
+from .search.scan import DISTANCE, RESULT_NAMES, ScanSettings, Similarity, SimilarQuery, annotate, turn_into
 from .search.targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
-
-RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
-"""What a result carries; a field of that name would be written over, and saved."""
 
 
 def similar_to(
@@ -62,26 +58,47 @@ def similar_to(
     """
     placement = get_placement(queryset.model, through)
     comparison = compare_with(queryset.model, placement, target, away_from=away_from, is_exact=exact)
+    _refuse_taken_names(queryset)
     if comparison is None:
-        return queryset.none()
-    if taken := [name for name in RESULT_NAMES if hasattr(queryset.model, name)]:
-        raise TypeError(
-            f"{queryset.model._meta.label} has {listed(taken)} of its own, which similar_to() gives each result; give "
-            "the model's another name."
-        )
-    found = _with_distance(_one_row_each(queryset), comparison)
+        found, results = _nothing(queryset, placement)
+    else:
+        found, results = _with_distance(_one_row_each(queryset), comparison)
+    results |= {"distance": F(DISTANCE), "similarity": Similarity(DISTANCE)}
     # Ascending distance and then the key is the one ordering that keeps the index and is stable.
-    found = found.order_by("distance", "pk")
+    found = annotate(found, **results).order_by(DISTANCE, "pk")
     if not found.query.standard_ordering:  # reverse() before similar_to() would list the farthest first
         found = found.reverse()
-    if found._iterable_class is ModelIterable:
-        found._iterable_class = NearestFirst
     turn_into(found.query, SimilarQuery).comparison = comparison
     return found
 
 
-def _with_distance(queryset: "models.QuerySet[ModelT]", comparison: Comparison) -> "models.QuerySet[ModelT]":
-    """Return the rows that can be compared, each with its distance; of several pictures with the nearest."""
+def _refuse_taken_names(queryset: "models.QuerySet[Any]") -> None:
+    columns = {*queryset.query.annotations, *queryset.query.extra}
+    for where, taken in (
+        (queryset.model._meta.label, [name for name in RESULT_NAMES if hasattr(queryset.model, name)]),
+        ("The queryset", [name for name in RESULT_NAMES if name in columns]),
+    ):
+        if taken:
+            raise TypeError(
+                f"{where} has {listed(taken)} of its own, which similar_to() gives each result; choose another name."
+            )
+
+
+def _nothing(
+    queryset: "models.QuerySet[ModelT]", placement: Placement
+) -> "tuple[models.QuerySet[ModelT], dict[str, Any]]":
+    """Return no rows, on which the same may be chained as on some."""
+    results = {"matched_image": Value("")} if placement.several else {}
+    return queryset.none().alias(**{DISTANCE: Value(0.0, output_field=models.FloatField())}), results
+
+
+def _with_distance(
+    queryset: "models.QuerySet[ModelT]", comparison: Comparison
+) -> "tuple[models.QuerySet[ModelT], dict[str, Any]]":
+    """Return the rows that can be compared, each with its distance, and what else a result is given.
+
+    Of several pictures it is the nearest one's.
+    """
     placement = comparison.placement
     embedding, image = placement.from_product("embedding"), placement.product_image
     # What depends on no row is worked out once and first: without a vector to compare with nothing is scanned.
@@ -93,28 +110,40 @@ def _with_distance(queryset: "models.QuerySet[ModelT]", comparison: Comparison) 
     if not placement.several:
         conditions.append(IsCurrent(source, comparison.encoder, image))
     # An inner join, since ordering through a LEFT JOIN loses the index.
-    found: models.QuerySet[Any] = queryset.filter(*conditions, **{f"{embedding}__isnull": False})
+    found = narrow(queryset, *conditions, **{f"{embedding}__isnull": False})
     if not placement.several:
-        return cast("models.QuerySet[ModelT]", found.annotate(distance=comparison.distance(embedding)))
+        return found.alias(**{DISTANCE: comparison.distance(embedding)}), {}
     # Named after that filter, so for the same join: a condition on the relation would make a join of its own.
     fields = ("pk", "embedding", "embedding_source")
     found = found.alias(**{comparison.path(field): F(placement.from_product(field)) for field in fields})
-    found = found.annotate(matched_image=F(image), distance=comparison.distance(comparison.path("embedding")))
-    is_current = IsCurrent(source, comparison.encoder, "matched_image")
-    return found.filter(is_current, ~models.Exists(_nearer_pictures(comparison)))
+    matched = comparison.path("image")
+    found = found.alias(**{matched: F(image), DISTANCE: comparison.distance(comparison.path("embedding"))})
+    is_current = IsCurrent(source, comparison.encoder, matched)
+    return narrow(found, is_current, ~models.Exists(_nearer_pictures(comparison))), {"matched_image": F(matched)}
+
+
+def narrow(queryset: "models.QuerySet[ModelT]", *conditions: Any, **lookups: Any) -> "models.QuerySet[ModelT]":
+    """Return ``queryset.filter(...)``, whatever the queryset's own ``filter`` makes of the names of fields.
+
+    That of django-modeltranslation takes another column for each language, and our conditions mean the one we read.
+    """
+    found: models.QuerySet[ModelT] = queryset._chain()  # type: ignore[attr-defined]
+    if found.query.is_sliced:
+        raise TypeError("Filter first, and slice the result of similar_to().")
+    found.query.add_q(Q(*conditions, **lookups))
+    return found
 
 
 def _nearer_pictures(comparison: Comparison) -> "models.QuerySet[Any]":
     """Return the pictures of the same product that are nearer to the target than the row's own."""
     placement = comparison.placement
     is_current = IsCurrent("embedding_source", comparison.encoder, placement.holder_image)
-    pictures: models.QuerySet[Any] = placement.holder._base_manager.order_by()
+    pictures: models.QuerySet[Any] = models.QuerySet(placement.holder).order_by()
     pictures = pictures.filter(is_current, **{placement.owner: OuterRef("pk")}, embedding__isnull=False)
     pictures = pictures.alias(_distance=comparison.distance("embedding"))
-    return pictures.filter(
-        Q(_distance__lt=OuterRef("distance"))
-        | Q(_distance=OuterRef("distance"), pk__lt=OuterRef(comparison.path("pk")))
-    )
+    is_same = Q(_distance=OuterRef(DISTANCE), pk__lt=OuterRef(comparison.path("pk")))
+    nearer: models.QuerySet[Any] = pictures.filter(Q(_distance__lt=OuterRef(DISTANCE)) | is_same)
+    return nearer
 
 
 def _is_other(products: "Sequence[Any] | models.QuerySet[Any]") -> list[Any]:
@@ -163,6 +192,12 @@ def reset_derived(row: models.Model, *, only_deferred: bool = False) -> None:
     for field in row._meta.concrete_fields:
         if field.name in DERIVED_FIELDS and not (only_deferred and field.attname in row.__dict__):
             row.__dict__[field.attname] = field.get_default()
+
+
+def all_rows(model: type[ModelT], using: str | None = None) -> "SimilarQuerySet[ModelT]":
+    """Return every row of ``model``, whatever its managers hide or rewrite, and none of its derived columns."""
+    rows: SimilarQuerySet[ModelT] = SimilarQuerySet(model, using=using)
+    return rows.defer(*DERIVED_FIELDS) if holder_of(model) else rows
 
 
 class SimilarQuerySet(models.QuerySet[ModelT]):

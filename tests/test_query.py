@@ -116,7 +116,7 @@ def test_similar_to__ordering_of_the_model_does_not_enter_the_subqueries(shirts)
 
 
 def test_similar_to__orders_by_distance_and_then_key(shirts):
-    assert Shirt.objects.similar_to(shirts[0]).query.order_by == ("distance", "pk")
+    assert Shirt.objects.similar_to(shirts[0]).query.order_by == ("_similar_distance", "pk")
 
 
 def test_similar_to__proxy_and_child_table(shirts):

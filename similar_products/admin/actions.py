@@ -15,6 +15,7 @@ from django.utils.translation import gettext, ngettext
 from ..conf import get_settings
 from ..embedding.states import count_pictures, is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
+from ..query import all_rows
 from ..search.placement import get_placement
 from ..tasks import embed_after_commit, embed_or_enqueue
 
@@ -95,7 +96,7 @@ def embed_products(products: QuerySet[Model], *, retry_failed: bool = False) -> 
     wanted = pictures.filter(is_in("failed" if retry_failed else "pending")).annotate(picture=F("_picture"))
     found = list(wanted.order_by("picture").values_list("picture", flat=True).distinct()[: MAX_QUEUED + 1])
     if retry_failed:
-        rows = placement.holder._base_manager.using(using).failed().filter(**{f"{placement.owner}__in": keys})
+        rows = all_rows(placement.holder, using).failed().filter(**{f"{placement.owner}__in": keys})
         rows.update(embedding_source="", embedding_error="")
     outcome = Outcome()
     if embed_on_save != "off":

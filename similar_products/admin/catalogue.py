@@ -28,6 +28,7 @@ from ..catalogue.labels import collect_values, field_at_end, read_texts
 from ..conf import get_settings
 from ..embedding.index_build import has_index
 from ..embedding.states import REASONS, count_pictures, is_in, last_embedded, pictures_with_states
+from ..query import all_rows
 from ..search.bands import get_bands
 from ..search.hnsw_index import half, index_name
 from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement
@@ -161,7 +162,7 @@ def _count(products: QuerySet[Model], encoder_name: str) -> dict[str, Any]:
     )
     states = count_pictures(pictures)
     total = products.order_by().count()
-    rows: Any = placement.holder._base_manager.using(using)
+    rows: Any = all_rows(placement.holder, using)
     vectors = rows.filter(embedding__isnull=False, **{f"{placement.owner}__in": keys}).annotate(
         encoder=EncoderOf("embedding_source")
     )
@@ -297,7 +298,7 @@ def _nearest_pictures(products: QuerySet[Model], keys: list[Hashable], encoder_n
     holder, owner, image = placement.holder, placement.owner, placement.holder_image
     vector = half("embedding", dimensions_of(holder))
     is_current = IsCurrent("embedding_source", Value(encoder_name), image)
-    rows: QuerySet[Any] = holder._base_manager.using(products.db).order_by()
+    rows: QuerySet[Any] = all_rows(holder, products.db).order_by()
     rows = rows.filter(is_current, embedding__isnull=False)
     near = (
         rows.filter(IsNull(ScanSettings(get_settings().ef_search), False))

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 
 from ..embedding.states import STATE_NAMES, STATES, has_picture_in
+from ..query import all_rows
 from ..search.placement import get_placement
 from .showing import ProductAdmin, find_encoder
 
@@ -31,7 +32,7 @@ class StateFilter(admin.SimpleListFilter):
         if find_encoder()[0] is None:
             return
         holder = get_placement(model_admin.model).holder
-        rows = holder._base_manager.using(model_admin.get_queryset(request).db)
+        rows = all_rows(holder, model_admin.get_queryset(request).db)
         codes = rows.failed().exclude(embedding_error="").order_by("embedding_error")
         for state in STATES:
             yield state, str(STATE_NAMES[state])

@@ -25,7 +25,7 @@ from django.utils.translation import gettext
 from ..embedding.states import NO_PICTURE, REASONS, STATE_NAMES, PictureColumns, is_servable, state_of_picture
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..pictures.gate import ImageRejected
-from ..query import ranked, similar_to
+from ..query import all_rows, ranked, similar_to
 from ..search.bands import WORDS
 from ..search.photo import TooManyPhotos, embed_photo
 from ..search.placement import first_picture, get_placement, picture_of
@@ -171,7 +171,7 @@ def try_photo(
         visible = visible_products(product.__class__, copy_for_visitor(request), like=product)
         offered = without_hidden(visible)
         tried.cards = _rank(model_admin, request, similar_to(visible, vector), limit)
-        everything = product.__class__._base_manager.using(visible.db)
+        everything = all_rows(product.__class__, visible.db)
         own = similar_to(everything.filter(pk=product.pk), vector)[:1]
         tried.own = next((make_card(model_admin, request, row) for row in own), None)
         if tried.own is not None:

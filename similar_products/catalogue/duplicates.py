@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..pictures.ahead import map_ahead
 from ..pictures.gate import ImageRejected, load_pixels, read_stored_file
+from ..query import all_rows
 from ..search.placement import get_placement
 from .evaluation import TIE
 from .neighbours import Catalogue, Positions, Progress, Ranking, ignore_progress, nearest_rows, single, take_rows
@@ -104,7 +105,7 @@ def keeper_order(products: QuerySet[Model], criteria: Sequence[str | tuple[str, 
             path = F(criterion.removeprefix("-"))
             ordering.append(path.desc(nulls_last=True) if criterion[0] == "-" else path.asc(nulls_last=True))
         elif placement.several:
-            pictures = placement.holder._base_manager.filter(**{placement.owner: OuterRef("pk")}).order_by()
+            pictures = all_rows(placement.holder).filter(**{placement.owner: OuterRef("pk")}).order_by()
             number = pictures.values(placement.owner).annotate(number=Count("pk")).values("number")
             ordering.append(Subquery(number).desc(nulls_last=True))
     keys = products.order_by(*ordering, "pk").values_list("pk", flat=True)

@@ -11,6 +11,7 @@ from django.db.models import Field, ForeignObjectRel, Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from numpy.typing import NDArray
 
+from ..query import all_rows
 from .neighbours import Catalogue, CatalogueError, Positions
 from .products import pages, read_products
 
@@ -113,7 +114,7 @@ def read_texts(products: QuerySet[Model], path: str, values: Iterable[Hashable])
     related = _related_model(products.model, path)
     names: Mapping[Hashable, object]
     if related:
-        names = read_products(related._base_manager.using(products.db), sorted(values, key=str))
+        names = read_products(all_rows(related, products.db), sorted(values, key=str))
     else:
         names = dict(getattr(_field_or_none(products.model, path), "flatchoices", None) or ())
     return {value: str(names.get(value, value)) for value in values}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pgvector.psycopg.vector import register_vector_info
 from psycopg.types import TypeInfo
 
+from ..query import all_rows
 from ..search.placement import IsCurrent, get_placement
 
 Vectors = NDArray[np.float32]
@@ -145,7 +146,7 @@ def current_rows(products: QuerySet[Model], encoder_name: str, using: str) -> Qu
     vectors.
     """
     placement = get_placement(products.model)
-    rows: QuerySet[Model] = placement.holder._base_manager.using(using).order_by(placement.owner, "pk")
+    rows: QuerySet[Model] = all_rows(placement.holder, using).order_by(placement.owner, "pk")
     return rows.filter(
         IsCurrent("embedding_source", Value(encoder_name), placement.holder_image),
         **{f"{placement.owner}__in": products.order_by().values("pk"), "embedding__isnull": False},

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from ..encoders import get_encoder
 from ..pictures.ahead import map_ahead
 from ..pictures.gate import ImageRejected, Pixels, load_stored_pixels
+from ..query import all_rows
 from ..search.placement import get_placement
 from .neighbours import Catalogue, Positions, Progress, current_rows, ignore_progress, split
 
@@ -38,7 +39,7 @@ def picture_names(catalogue: Catalogue, model: type[Model], rows: Positions, usi
     placement = get_placement(model)
     for page in split(rows, KEYS_PER_QUERY):
         keys = catalogue.keys[page].tolist()
-        holders = placement.holder._base_manager.using(using).filter(pk__in=keys)
+        holders = all_rows(placement.holder, using).filter(pk__in=keys)
         names = dict(holders.values_list("pk", placement.holder_image))
         yield from ((int(row), names[key]) for row, key in zip(page, keys, strict=True) if names.get(key))
 

@@ -8,7 +8,7 @@ from django.db.models import FileField, Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
 from ..models import VisuallySimilarModel, get_holders
-from ..query import SimilarQuerySet
+from ..query import SimilarQuerySet, all_rows
 from ..search.placement import picture_field
 
 
@@ -29,8 +29,7 @@ def rows_of_product(
     """Return the rows of ``holder`` that lead to the picture of the product with the primary key ``key``."""
     relation, _, _ = holder.similar_image.rpartition(LOOKUP_SEP)
     name = picture_field(holder).model._meta.pk.name
-    rows: SimilarQuerySet[VisuallySimilarModel] = holder._base_manager.using(using)  # type: ignore[assignment]
-    return rows.filter(**{f"{relation}{LOOKUP_SEP}{name}" if relation else name: key})
+    return all_rows(holder, using).filter(**{f"{relation}{LOOKUP_SEP}{name}" if relation else name: key})
 
 
 def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QuerySet[Model] | None:
@@ -42,7 +41,7 @@ def missing_companions(holder: type[VisuallySimilarModel], using: str) -> QueryS
     field: Any = holder._meta.get_field(relation)
     if not rest or not field.one_to_one:
         return None
-    products: QuerySet[Model] = field.related_model._base_manager.using(using)
+    products: QuerySet[Model] = all_rows(field.related_model, using)
     return products.filter(**{f"{rest}__gt": "", f"{field.related_query_name()}__isnull": True})
 
 
@@ -61,7 +60,7 @@ def create_companions(holder: type[VisuallySimilarModel], using: str, *, picture
     page, made = products.order_by("pk"), 0
     while found := list(page.values_list("pk", relation.target_field.attname)[:1_000]):
         rows = [holder(**{relation.attname: value}) for _, value in found]
-        holder._base_manager.using(using).bulk_create(rows, ignore_conflicts=True)
+        all_rows(holder, using).bulk_create(rows, ignore_conflicts=True)
         made += len(found)
         page = products.order_by("pk").filter(pk__gt=found[-1][0])
     return made

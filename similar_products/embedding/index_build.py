@@ -7,6 +7,7 @@ from functools import partial
 from django.db import connections, models
 
 from ..models import VisuallySimilarModel
+from ..query import all_rows
 from ..search.hnsw_index import index_name
 from ..search.placement import dimensions_of
 from .reconnecting import with_reconnect
@@ -31,7 +32,7 @@ def has_index(holder: type[VisuallySimilarModel], using: str) -> bool:
 def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
     """Build the model's HNSW index anew beside the running shop, with memory enough to hold its graph."""
     connection = connections[using]
-    rows = holder._base_manager.using(using).filter(embedding__isnull=False).count()
+    rows = all_rows(holder, using).filter(embedding__isnull=False).count()
     kilobytes = min(rows * BYTES_PER_INDEXED_DIMENSION * dimensions_of(holder) // 1024, MAX_KILOBYTES)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -84,9 +85,7 @@ def index_after_load(
         return
     with _index_lock(holder, using) as is_ours:
         is_first_fill = (
-            is_ours
-            and rows >= FIRST_FILL_ROWS
-            and not holder._base_manager.using(using).filter(embedding__isnull=False).exists()
+            is_ours and rows >= FIRST_FILL_ROWS and not all_rows(holder, using).filter(embedding__isnull=False).exists()
         )
         if is_first_fill:
             drop_index(holder, using)

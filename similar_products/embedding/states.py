@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 from ..encoders import get_encoder
 from ..models import VisuallySimilarModel
 from ..pictures.gate import SENTENCES
+from ..query import all_rows
 from ..search.placement import SOURCE_SEPARATOR, get_placement, source_of
 from .companions import missing_companions
 
@@ -64,7 +65,7 @@ def pictures_of(model: type[models.Model], through: str = "") -> ArraySubquery:
     """
     placement = get_placement(model, through)
     # From the product on, by LEFT JOINs: a picture without the companion that will have its vector counts.
-    rows = model._base_manager.filter(pk=OuterRef("pk")).order_by()
+    rows = all_rows(model).filter(pk=OuterRef("pk")).order_by()
     picture = JSONObject(
         image=F(placement.product_image),
         source=F(placement.from_product("embedding_source")),
@@ -117,7 +118,8 @@ def pictures_with_states(model: type[models.Model], encoder_name: str) -> "model
     placement = get_placement(model)
     relation, _, _ = placement.product_image.rpartition(LOOKUP_SEP)
     pictures: models.QuerySet[models.Model] = (
-        model._base_manager.order_by()
+        all_rows(model)
+        .order_by()
         .alias(
             _image=F(placement.product_image),
             _picture=F(f"{relation}{LOOKUP_SEP}pk" if relation else "pk"),

@@ -16,6 +16,7 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import gettext
 
+from ..query import all_rows
 from ..search.placement import root_of
 from .models import Rule, valid_keys
 
@@ -25,7 +26,7 @@ def names_of(model: type[models.Model] | None, keys: Iterable[str], using: str |
     known = [] if model is None else list(valid_keys(model, set(keys) - {""}))
     if model is None or not known:
         return {}
-    products = root_of(model)._base_manager.using(using).filter(pk__in=known)
+    products = all_rows(root_of(model), using).filter(pk__in=known)
     return {str(product.pk): str(product) for product in products}
 
 

@@ -17,6 +17,7 @@ from django.db.models.signals import post_delete
 from ..search.expressions import Condition, Independent, Written
 from ..search.placement import get_placement, root_of
 from ..search.rules import Rules
+from ..search.scan import annotate
 from .models import Rule, valid_keys
 
 TEXT = TextField()
@@ -86,7 +87,7 @@ class PinsAndHides(Rules):
         else:
             pinned = products.filter(pk__in=list(valid_keys(self._model, keys)))
         place = Written(PLACE, **self._parts, key="pk", output_field=IntegerField())
-        return cast("models.QuerySet[ModelT]", pinned.annotate(_place=place))
+        return cast("models.QuerySet[ModelT]", annotate(pinned, _place=place))
 
     def _is_none_of(self, keys: str) -> Condition:
         subquery = Independent(Written(keys, **self._parts, output_field=TEXT))

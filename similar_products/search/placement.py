@@ -169,7 +169,9 @@ def picture_of(product: models.Model, placement: Placement | None = None) -> Any
 
 def first_picture(placement: Placement, product: Any) -> "models.QuerySet[Any]":
     """Return the name of the first picture of a product with several, by the key of that: a query, or a subquery."""
-    pictures: models.QuerySet[Any] = placement.holder._base_manager.filter(**{placement.owner: product}).order_by("pk")
+    pictures: models.QuerySet[Any] = (
+        models.QuerySet(placement.holder).filter(**{placement.owner: product}).order_by("pk")
+    )
     return pictures.values_list(placement.holder_image, flat=True)[:1]
 
 

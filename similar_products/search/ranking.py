@@ -18,7 +18,7 @@ from .bands import get_bands
 from .placement import EncoderOf
 from .pool import fetch, pool_columns, similarities
 from .rules import Rules, rules_for
-from .scan import Row, SimilarQuery, comparison_of, in_full, is_nearest_first, turn_into
+from .scan import Row, SimilarQuery, annotate, comparison_of, in_full, is_nearest_first, turn_into
 from .targets import Comparison
 
 POOL_FACTOR = 4
@@ -120,7 +120,7 @@ def _without_variants(products: "models.QuerySet[ModelT]", comparison: Compariso
         return products
     field: Any = model._meta.get_field(name)
     keys = keys.values("pk") if isinstance(keys, models.QuerySet) else keys
-    targets = model._base_manager.filter(pk__in=keys).order_by()
+    targets: models.QuerySet[Any] = models.QuerySet(model).filter(pk__in=keys).order_by()
     if field.is_relation and field.related_model is not None and issubclass(model, field.related_model):
         # A tree of one level: the family is named by the parent, which belongs to it.
         family = targets.values(family=Coalesce(F(f"{name}__pk"), F("pk")))
@@ -139,10 +139,10 @@ def _choose(
     is_pooled = not is_one_way or (not wanted["near_duplicates"] and get_bands(get_encoder().name) is not None)
     size = max(POOL_FACTOR * k, MIN_POOL) if is_pooled else k
     carried = {"_encoder": EncoderOf(comparison.path("embedding_source"))}
-    products = products.annotate(**carried, **(pool_columns(comparison) if is_pooled else {}))
+    products = annotate(products, **carried, **(pool_columns(comparison) if is_pooled else {}))
     # A short page is completed here, where it is known what is missing.
     turn_into(products.query, SimilarQuery).comparison = replace(comparison, tops_up=False)
-    free = products if rules is None else products.filter(rules.is_free).annotate(_pins=rules.pins)
+    free = products if rules is None else annotate(products.filter(rules.is_free), _pins=rules.pins)
     nearest = free[:size]
     pool = fetch(nearest, is_one_way=is_one_way)
     pinned = _pin(products, rules, pool, nearest)

@@ -1,22 +1,35 @@
-"""The scan of the vector index: its settings, and pages in order and in full whatever the index hands over."""
+"""The scan of ``similar_to``: pgvector's settings for it, and its rows put right as they come from the database."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
-from operator import attrgetter
-from typing import Any, Protocol, TypeVar, cast
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from django.db import models
-from django.db.models import F, Func, TextField, Value
-from django.db.models.query import ModelIterable
+from django.db.models import F, FloatField, Func, Q, TextField, Value
+from django.db.models.expressions import Col
 from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
+from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI
 
+from ..conf import listed
+from .expressions import Condition, Written
 from .targets import Comparison
 
 ModelT = TypeVar("ModelT", bound=models.Model)
 QueryT = TypeVar("QueryT", bound=Query)
+RowTuple: TypeAlias = tuple[Any, ...]
 
 SCAN_SETTINGS = {"iterative_scan": "relaxed_order", "max_scan_tuples": str(2**31 - 1), "scan_mem_multiplier": "1000"}
 """pgvector's, the limits at the maximum it allows."""
+
+DISTANCE = "_similar_distance"
+"""The alias that rows are ordered by: ``distance`` is there for the shop."""
+RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
+"""What a result carries; a field or an annotation of that name would be written over."""
+INDEX_SORTS_TIES = 170_000
+"""PostgreSQL 16 and earlier cannot sort what an index orders by distance by the key as well, and leave the index."""
 
 
 class Row(Protocol):
@@ -51,10 +64,35 @@ class ScanSettings(Func):
         super().__init__(template=f"(SELECT {calls})")
 
 
+class Similarity(Written):
+    """The cosine similarity, 0..1, by the distance at a path; what points the other way is not alike, and no less."""
+
+    output_field = FloatField()
+
+    def __init__(self, distance: str) -> None:
+        super().__init__("greatest(0::float8, least(1::float8, 1 - {distance}))", distance=distance)
+
+
 class SimilarQuery(Query):
     """A query of ``similar_to``, which carries the comparison through clones and pickles."""
 
     comparison: Comparison | None = None
+
+    def add_annotation(self, annotation: Any, alias: str, *args: Any, **kwargs: Any) -> None:
+        before = self.annotations.get(alias)
+        super().add_annotation(annotation, alias, *args, **kwargs)
+        if alias in RESULT_NAMES and self.annotations[alias] is not before:
+            raise TypeError(f"similar_to() gives each result {alias!r}; give your own annotation another name.")
+
+    def add_extra(self, select: Any, *args: Any) -> None:
+        if taken := [name for name in RESULT_NAMES if name in (select or ())]:
+            raise TypeError(f"similar_to() gives each result {listed(taken)}; give your own column another name.")
+        super().add_extra(select, *args)
+
+    def get_compiler(self, using: Any = None, connection: Any = None, elide_empty: bool = True) -> Any:
+        compiler: Any = super().get_compiler(using, connection, elide_empty)
+        compiler.__class__ = derive(SimilarCompiler, compiler.__class__)
+        return compiler
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A class that derive() made has no name to be found by; its base has.
@@ -89,58 +127,147 @@ def comparison_of(query: Query) -> Comparison | None:
 
 def is_nearest_first(query: Query) -> bool:
     """Return whether ``query`` is one of ``similar_to`` in the order that came with it."""
-    is_ordered = query.order_by == ("distance", "pk") and query.standard_ordering
+    is_ordered = query.order_by == (DISTANCE, "pk") and query.standard_ordering
     return is_ordered and comparison_of(query) is not None and not query.combinator
+
+
+def annotate(queryset: "models.QuerySet[ModelT]", **columns: Any) -> "models.QuerySet[ModelT]":
+    """Return ``queryset`` with ``columns`` beside those it has.
+
+    They are named again, since django-model-utils hands to its objects only those of the last ``annotate``.
+    """
+    again = {name: F(name) for name in queryset.query.annotation_select}
+    return cast("models.QuerySet[ModelT]", queryset.annotate(**again, **columns))
 
 
 def in_full(queryset: "models.QuerySet[ModelT]") -> "models.QuerySet[ModelT]":
     """Return the same, sliced or not, in an order that the index does not have: every row is compared."""
     found: models.QuerySet[ModelT] = queryset._chain()  # type: ignore[attr-defined]
-    found.query.clear_ordering(force=True, clear_default=True)
-    found.query.add_ordering(F("distance") + Value(0.0), "pk")
+    _order_in_full(found.query)
     return found
 
 
-class NearestFirst(ModelIterable):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Rows of ``similar_to``: each with its ``similarity``, a page in order whatever its length, and k of them.
+def _order_in_full(query: Query) -> None:
+    query.clear_ordering(force=True, clear_default=True)
+    query.add_ordering(F(DISTANCE) + Value(0.0), "pk")
 
-    Each product comes once. Relaxed scans hand rows over in nearly ascending order, and PostgreSQL, which takes it for
-    ascending, sorts each 32 of them by the key only. And a page that comes short is asked for once more, of all rows:
-    an HNSW scan that lands among hundreds of entries of one vector does not leave them again. Of 30,000 products one
-    that had 800 copies found those and none else, and one whose 800 former versions were not yet vacuumed found
-    nothing at all.
+
+class SimilarCompiler(SQLCompiler):
+    """Puts the rows of ``similar_to`` right before anything makes objects of them, whatever that is.
+
+    Each has its similarity. A slice comes in order whatever its length, each product once, and k of them: relaxed scans
+    hand rows over in nearly ascending order, and PostgreSQL, which takes it for ascending, sorts each 32 of them by the
+    key only. A slice that comes short is asked for once more, of all rows: an HNSW scan that lands among hundreds of
+    entries of one vector does not leave them again. Of 30,000 products one that had 800 copies found those and none
+    else, and one whose 800 former versions were not yet vacuumed found nothing at all.
     """
 
-    def __iter__(self) -> Iterator[Any]:
-        queryset = self.queryset
-        rows = cast("Iterable[Row]", super().__iter__())
-        if is_nearest_first(queryset.query) and queryset.query.is_sliced:
-            rows = _complete(queryset, sorted(rows, key=_distance))
-        for row in rows:
-            # Cosine similarity; what points the other way is not alike at all, and no less.
-            row.similarity = min(max(1.0 - row.distance, 0.0), 1.0)
-            yield row
+    query: SimilarQuery
+    _is_for_rows = False
 
+    def get_select(self, with_col_aliases: bool = False) -> Any:
+        select, klass_info, annotations = super().get_select(with_col_aliases)
+        if self._is_for_rows and {"distance", "similarity"} <= (annotations or {}).keys():
+            # Follows from the distance, which PostgreSQL would work out a second time.
+            place = annotations["similarity"]
+            select[place] = (select[place][0], ("NULL::float8", ()), select[place][2])
+        return select, klass_info, annotations
 
-_distance = attrgetter("distance")
+    def get_order_by(self) -> Any:
+        order_by = super().get_order_by()
+        is_by_index = is_nearest_first(self.query) and self.query.is_sliced
+        connection: Any = self.connection
+        return order_by[:1] if is_by_index and connection.pg_version < INDEX_SORTS_TIES else order_by
 
+    def execute_sql(
+        self, result_type: Any = MULTI, chunked_fetch: bool = False, chunk_size: int = GET_ITERATOR_CHUNK_SIZE
+    ) -> Any:
+        if result_type != MULTI or self.query.explain_info:
+            return super().execute_sql(result_type, chunked_fetch, chunk_size)
+        self._is_for_rows = True
+        chunks: Any = super().execute_sql
+        if not (is_nearest_first(self.query) and self.query.is_sliced):
+            return map(self._with_similarities, chunks(MULTI, chunked_fetch, chunk_size))
+        if self.query.low_mark and not self.query.is_empty():
+            self.setup_query()  # which says what is selected
+            if self._key is not None:
+                return [self._rows_from_the_first()]
+        rows = [row for chunk in chunks(MULTI) for row in self._with_similarities(chunk)]
+        return [self._complete(self._sorted(rows))]
 
-def _complete(queryset: "models.QuerySet[Any]", rows: list[Row]) -> list[Row]:
-    """Return the rows of a slice, each product once and as many as there are."""
-    first, stop = queryset.query.low_mark, queryset.query.high_mark
-    comparison = cast("Comparison", comparison_of(queryset.query))
-    if len({row.pk for row in rows}) < len(rows):
-        # A filter over a to-many relation after similar_to gives one row for each match, Django's way. Where a
-        # slice of products begins and ends cannot be told from a slice of rows.
-        everything = in_full(queryset)
-        everything.query.clear_limits()
-        products = {row.pk: row for row in reversed(_all_rows(everything))}
-        return sorted(products.values(), key=_distance)[first:stop]
-    is_short = stop is not None and len(rows) < stop - first
-    if is_short and comparison.tops_up and not comparison.is_exact:
-        return _all_rows(in_full(queryset))
-    return rows
+    def _with_similarities(self, rows: Iterable[RowTuple]) -> list[RowTuple]:
+        columns = self.annotation_col_map or {}
+        if not {"distance", "similarity"} <= columns.keys():
+            return list(rows)
+        distance, place = columns["distance"], columns["similarity"]
+        return [(*row[:place], min(max(1.0 - row[distance], 0.0), 1.0), *row[place + 1 :]) for row in rows]
 
+    @property
+    def _key(self) -> int | None:
+        """The place of the primary key among the columns; ``None`` where it is not selected."""
+        key, table = self.query.get_meta().pk, self.query.get_initial_alias()
+        return next(
+            (
+                place
+                for place, (column, _, _) in enumerate(self.select or ())
+                if isinstance(column, Col) and column.target is key and column.alias == table
+            ),
+            None,
+        )
 
-def _all_rows(queryset: "models.QuerySet[Any]") -> list[Row]:
-    return list(ModelIterable(queryset))
+    def _sorted(self, rows: list[RowTuple]) -> list[RowTuple]:
+        columns = [(self.annotation_col_map or {}).get("distance"), self._key]
+        places = [place for place in columns if place is not None]
+        return sorted(rows, key=itemgetter(*places)) if columns[0] is not None else rows
+
+    def _complete(self, rows: list[RowTuple]) -> list[RowTuple]:
+        """Return the rows of a slice without an offset, each product once and as many as there are."""
+        key, stop = self._key, self.query.high_mark
+        comparison = cast("Comparison", self.query.comparison)
+        if key is None:
+            return rows
+        if self.klass_info and len({row[key] for row in rows}) < len(rows):
+            # A filter over a to-many relation after similar_to gives one row for each match, Django's way. Where a
+            # slice of products ends cannot be told from a slice of rows.
+            products = {row[key]: row for row in reversed(self._rows_of(self._everything()))}
+            return self._sorted(list(products.values()))[:stop]
+        if comparison.tops_up and not comparison.is_exact and stop is not None and len(rows) < stop:
+            everything = self._everything()
+            everything.set_limits(high=stop)
+            return self._rows_of(everything)
+        return rows
+
+    def _everything(self) -> Query:
+        query: Query = self.query.clone()
+        query.clear_limits()
+        _order_in_full(query)
+        return query
+
+    def _rows_from_the_first(self) -> list[RowTuple]:
+        """Return the rows of a slice with an offset, from the pages before it on.
+
+        Where a scan ends decides in part what it finds, so with an OFFSET a product was on two pages and another on
+        none. Each block of pages is the nearest of what no block before it had, and as long as all of these.
+        """
+        first, stop = self.query.low_mark, self.query.high_mark
+        size = None if stop is None else stop - first
+        is_page = size is not None and first % size == 0
+        rows: list[RowTuple] = []
+        limit = size if is_page else first
+        while stop is None or len(rows) < stop:
+            query = self.query.clone()
+            query.clear_limits()
+            query.set_limits(high=limit)
+            if rows:
+                keys = Value([row[cast("int", self._key)] for row in rows])
+                query.add_q(Q(Condition("{key} <> ALL({keys})", key="pk", keys=keys)))
+            found = self._rows_of(query)
+            rows += found
+            if limit is None or len(found) < limit:
+                break
+            limit = len(rows) if is_page else size
+        return rows[first:stop]
+
+    def _rows_of(self, query: Query) -> list[RowTuple]:
+        compiler = query.get_compiler(connection=self.connection)
+        return list(chain.from_iterable(compiler.execute_sql()))

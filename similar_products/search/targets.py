@@ -165,20 +165,11 @@ def _of_products(model: type[models.Model], placement: Placement, products: Weig
     return _mean(placement, rows, products, majority), majority
 
 
+@cache
 def _current_rows(placement: Placement) -> Independent:
     """Return the subquery of what is compared with: owner, vector and encoder of each current row."""
-    rows = placement.holder._base_manager.all()
-    # What a shop's own base manager lets through may be another thing each time.
-    return _current(rows, placement) if rows.query.where else _current_of_all(placement)
-
-
-@cache
-def _current_of_all(placement: Placement) -> Independent:
-    return _current(models.QuerySet(placement.holder), placement)
-
-
-def _current(rows: "models.QuerySet[Any]", placement: Placement) -> Independent:
     encoder = EncoderOf("embedding_source")
+    rows: models.QuerySet[Any] = models.QuerySet(placement.holder)
     current = rows.filter(IsCurrent("embedding_source", encoder, placement.holder_image), embedding__isnull=False)
     found = current.order_by().values(_owner=F(placement.owner), _vector=F("embedding"), _encoder=encoder)
     return Independent(found.query)
@@ -188,7 +179,7 @@ def _rows(placement: Placement, products: Weights) -> "models.QuerySet[Any]":
     keys = list(products) if isinstance(products, dict) else products.values("pk")
     is_one = isinstance(keys, list) and len(keys) == 1
     owner = {placement.owner: keys[0]} if is_one else {f"{placement.owner}__in": keys}
-    rows: models.QuerySet[Any] = placement.holder._base_manager.filter(**owner, embedding__isnull=False)
+    rows: models.QuerySet[Any] = models.QuerySet(placement.holder).filter(**owner, embedding__isnull=False)
     return rows.order_by()
 
 

@@ -217,7 +217,7 @@ def test_similar_to__one_query_and_no_vector_selected(catalogue, items, django_a
         catalogue.similar_to(rows[0])[2:7],
         catalogue.similar_to(rows[0]).filter(name__gt="item 05")[:5],
     ]:
-        with django_assert_num_queries(1) as captured:
+        with django_assert_num_queries(2 if similar.query.low_mark else 1) as captured:
             assert len(list(similar)) == 5
         selected = captured.captured_queries[0]["sql"].partition(" FROM ")[0]
         assert '"embedding",' not in selected
@@ -288,16 +288,13 @@ def test_similar_to__euclidean_distance_ranks_the_same(items, catalogue):
         assert euclidean[row.name] ** 2 == pytest.approx(2 * row.distance, abs=1e-5)
 
 
-def test_similar_to__asks_a_base_manager_that_narrows_down_each_time(monkeypatch):
-    """As one does that knows tenants."""
+def test_similar_to__asks_none_of_the_models_managers(monkeypatch):
+    """One may rewrite the names of fields or hide rows, as those of translations and tenants do."""
     items = [Item(name, [Picture(at_angle(angle))]) for name, angle in [("a", 0.0), ("b", 0.1)]]
     CATALOGUES["product"].fill(items)
-    Shirt.objects.update(color="red")
-    shirts, seen = Shirt.objects.all(), {"color": "red"}
-    monkeypatch.setattr(SimilarManager, "get_queryset", lambda manager: SimilarQuerySet(manager.model).filter(**seen))
+    shirts = Shirt.objects.all()
+    monkeypatch.setattr(SimilarManager, "get_queryset", lambda manager: SimilarQuerySet(manager.model).none())
     assert names(shirts.similar_to(items[0].row)) == ["b"]
-    seen["color"] = "blue"
-    assert names(shirts.similar_to(items[0].row)) == []
 
 
 # Around it.

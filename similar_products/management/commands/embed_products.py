@@ -21,7 +21,7 @@ from ...embedding.states import count_states
 from ...embedding.writer import EmbedReport
 from ...encoders import get_encoder
 from ...models import VisuallySimilarModel, get_holders
-from ...query import SimilarQuerySet
+from ...query import SimilarQuerySet, all_rows
 from ...search.placement import holder_of
 from ..arguments import add_database, positive
 from ..base import CatalogueCommand, join_labels
@@ -161,7 +161,7 @@ def _find_holders(labels: Sequence[str]) -> list[type[VisuallySimilarModel]]:
 
 
 def _rows(holder: type[VisuallySimilarModel], using: str, *, everything: bool, retry_failed: bool) -> Rows:
-    rows: Rows = holder._base_manager.using(using)  # type: ignore[assignment]
+    rows: Rows = all_rows(holder, using)
     if everything:
         return rows.with_picture()
     return rows.pending() | rows.failed() if retry_failed else rows.pending()

@@ -11,6 +11,7 @@ from ...catalogue.duplicates import DuplicateGroup, find_duplicates, keeper_orde
 from ...catalogue.neighbours import CatalogueError
 from ...catalogue.products import read_products
 from ...encoders import get_encoder
+from ...query import all_rows
 from ...search.bands import get_bands
 from ...search.placement import get_placement
 from ..arguments import Condition, add_json, add_where, condition, explain_field_errors, filter_by, share
@@ -164,7 +165,7 @@ def _report(groups: Sequence[DuplicateGroup], products: models.QuerySet[models.M
     names = {key: str(product) for key, product in found.items()}
     placement = get_placement(products.model)
     rows = {row for one in duplicates for row in (one.row, one.keeper_row)}
-    holders = placement.holder._base_manager.using(products.db).filter(pk__in=rows)
+    holders = all_rows(placement.holder, products.db).filter(pk__in=rows)
     pictures = dict(holders.values_list("pk", placement.holder_image))
     return [
         {
