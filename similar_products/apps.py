@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy
 
 
@@ -7,7 +7,10 @@ class SimilarProductsConfig(AppConfig):
     verbose_name = gettext_lazy("Similar products")
 
     def ready(self) -> None:
-        from . import checks, signals
+        from . import checks, migrating, signals, spreadsheets
 
         checks.register_all()
         signals.connect()
+        migrating.connect(self)
+        if apps.is_installed("import_export"):
+            spreadsheets.leave_out_derived_columns()

@@ -1,7 +1,7 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
-Static: E001 to E006, E016 to E019 and E022; with ``check --deploy`` W015 and W023. With ``check --database default``
-and before ``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
+Static: E001 to E006, E016 to E019, E022 and E024; with ``check --deploy`` W015 and W023. With ``check --database
+default`` and before ``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
 """
 
 import re
@@ -15,10 +15,13 @@ from django.contrib.postgres.operations import CreateExtension
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
-from django.db import connections, router
+from django.core.management.base import SystemCheckError
+from django.db import connections, models, router
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunSQL
 from django.db.migrations.operations.base import Operation
+from django.db.models.fields.composite import CompositePrimaryKey
+from django.db.models.signals import pre_migrate
 from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
@@ -54,6 +57,13 @@ def register_all() -> None:
     register(check_databases, Tags.database)
     register(check_runtime, "similar_products")
     register(check_model, "similar_products", deploy=True)
+    pre_migrate.connect(refuse_keys, sender=apps.get_app_config("similar_products"))
+
+
+def refuse_keys(**kwargs: Any) -> None:
+    """Raise ``SystemCheckError`` for E024 before there is a table, where checks are skipped, as in ``call_command``."""
+    if messages := [message for holder in get_holders() for message in _check_key(holder)]:
+        raise SystemCheckError("\n".join(map(str, messages)))
 
 
 def needs_settings(check: Check) -> Check:
@@ -217,14 +227,28 @@ def _encoder() -> Encoder | None:
 
 
 def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
-    """E002, E003, E004, E006: a model's picture, dimensions or manager."""
+    """E002, E003, E004, E006, E024: a model's picture, dimensions, manager or key."""
     wanted = None if app_configs is None else {config.label for config in app_configs}
     holders = [holder for holder in get_holders() if wanted is None or holder._meta.app_label in wanted]
     return [message for holder in holders for message in _check_model(holder)]
 
 
 def _check_model(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
-    return [*_check_picture(holder), *_check_embedding(holder), *_check_manager(holder)]
+    return [*_check_picture(holder), *_check_embedding(holder), *_check_manager(holder), *_check_key(holder)]
+
+
+def _check_key(model: type[models.Model]) -> list[CheckMessage]:
+    if not isinstance(model._meta.pk, CompositePrimaryKey):
+        return []
+    return [
+        Error(
+            f"{model._meta.label} has a composite primary key, by which rows with vectors cannot be told apart.",
+            hint="Give it one field as primary key and a UniqueConstraint on the others, or keep its vectors on a "
+            "companion with a key of its own.",
+            obj=model,
+            id="similar_products.E024",
+        )
+    ]
 
 
 def _check_picture(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
@@ -326,7 +350,6 @@ def _check_planner(alias: str, random_page_cost: float) -> list[CheckMessage]:
 
 
 def _check_indexes(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
-    tables = set(connections[alias].introspection.table_names())
     return [
         checks.Warning(
             f"The HNSW index of {holder._meta.label} is missing or invalid in the database {alias!r}; similar "
@@ -336,8 +359,15 @@ def _check_indexes(alias: str, holders: list[type[VisuallySimilarModel]]) -> lis
             id="similar_products.W013",
         )
         for holder in holders
-        if holder._meta.db_table in tables and get_index(holder) and not has_index(holder, alias)
+        if _has_table(holder, alias) and get_index(holder) and not has_index(holder, alias)
     ]
+
+
+def _has_table(holder: type[VisuallySimilarModel], alias: str) -> bool:
+    """Return whether the model's table exists, in whatever schema its name means."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [connections[alias].ops.quote_name(holder._meta.db_table)])
+        return bool(cursor.fetchone()[0])
 
 
 def _check_prepared_statements(alias: str) -> list[CheckMessage]:

@@ -37,15 +37,27 @@ class VisuallySimilarModel(models.Model):
         abstract = True
         base_manager_name = "embeddings"
 
+    # The derived columns of a saved instance, from the first line of a save to the last: set to their defaults, so that
+    # Django takes none for deferred, which would turn the save into one with update_fields; then forgotten, so that
+    # what receivers of pre_save read is what the database has; the defaults again for the row that an INSERT makes
+    # (new, a clone, deleted meanwhile), and kept out of every UPDATE; then forgotten again, for post_save.
+
     def save(self, *args: Any, **kwargs: Any) -> None:
-        # Set to the defaults for an INSERT (new row, clone, row deleted meanwhile) and kept out of every
-        # UPDATE below: whatever this instance was loaded with, the database knows better.
         reset_derived(self)
         try:
             super().save(*args, **kwargs)
         finally:
-            if not self._state.adding:
-                self._forget_derived()
+            self._forget_stored()
+
+    def save_base(self, *args: Any, **kwargs: Any) -> None:
+        self._forget_stored()
+        super().save_base(*args, **kwargs)
+
+    def _save_table(self, *args: Any, **kwargs: Any) -> Any:
+        reset_derived(self)
+        is_updated = super()._save_table(*args, **kwargs)  # type: ignore[misc]
+        self._forget_derived()
+        return is_updated
 
     def _do_update(
         self, base_qs: Any, using: Any, pk_val: Any, values: Iterable[Any], *args: Any, **kwargs: Any
@@ -59,6 +71,10 @@ class VisuallySimilarModel(models.Model):
         if fields is None:
             self._forget_derived()
         super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+
+    def _forget_stored(self) -> None:
+        if not self._state.adding and self.pk is not None:
+            self._forget_derived()
 
     def _forget_derived(self) -> None:
         for name in DERIVED_FIELDS:

@@ -129,7 +129,7 @@ def narrow(queryset: "models.QuerySet[ModelT]", *conditions: Any, **lookups: Any
     """
     found: models.QuerySet[ModelT] = queryset._chain()  # type: ignore[attr-defined]
     if found.query.is_sliced:
-        raise TypeError("Filter first, and slice the result of similar_to().")
+        raise TypeError("A slice cannot be filtered: filter first, then slice.")
     found.query.add_q(Q(*conditions, **lookups))
     return found
 
@@ -215,25 +215,31 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
 
     def with_picture(self) -> Self:
         """Return the rows that lead to a picture."""
-        return self.filter(**{f"{self._own().holder_image}__gt": ""})
+        return narrow(self, **{f"{self._own().holder_image}__gt": ""})
 
     def pending(self) -> Self:
         """Return the rows whose picture the encoder in the settings has not yet been tried on."""
-        return self.with_picture().exclude(embedding_source=self._wanted())
+        return narrow(self.with_picture(), ~Q(embedding_source=self._wanted()))
 
     def ready(self) -> Self:
         """Return the rows with a vector of the encoder in the settings, made from their present picture."""
-        return self.with_picture().filter(embedding_source=self._wanted(), embedding__isnull=False)
+        return narrow(self.with_picture(), embedding_source=self._wanted(), embedding__isnull=False)
 
     def failed(self) -> Self:
         """Return the rows whose present picture the encoder in the settings could not use."""
-        return self.with_picture().filter(embedding_source=self._wanted(), embedding__isnull=True)
+        return narrow(self.with_picture(), embedding_source=self._wanted(), embedding__isnull=True)
 
     def bulk_create(self, objs: Iterable[ModelT], *args: Any, **kwargs: Any) -> list[ModelT]:
         objs = list(objs)
         if holder_of(self.model):
             for row in objs:
                 reset_derived(row, only_deferred=True)  # of a clone they would be fetched by the new key
+            image = getattr(self.model, "similar_image", "")
+            if image in (kwargs.get("update_fields") or ()):
+                # New bytes may come under the name that the row has; its source says "pending" then.
+                files = [getattr(row, image) for row in objs]
+                if not all(getattr(file, "_committed", True) for file in files):
+                    kwargs["update_fields"] = [*kwargs["update_fields"], *DERIVED_FIELDS]
         return super().bulk_create(objs, *args, **kwargs)
 
     def only(self, *fields: str) -> Self:

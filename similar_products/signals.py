@@ -5,6 +5,8 @@ mending here: it shows as pending by its columns, and the next ``embed_products`
 """
 
 import logging
+import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -12,55 +14,77 @@ from uuid import uuid4
 from django.apps import apps
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
-from django.db import models, transaction
-from django.db.models import FileField
+from django.db import connections, models, transaction
+from django.db.models import Field, FileField
 from django.db.models.signals import post_init, post_save, pre_save
 
-from .embedding.companions import get_pictures, rows_of_product
-from .models import VisuallySimilarModel
+from .embedding.caches import forget_results
+from .embedding.companions import Hop, get_hops
+from .embedding.schemas import current_schema, in_schema
 from .search.placement import SOURCE_SEPARATOR
 from .tasks import embed_after_commit
 
 logger = logging.getLogger(__name__)
 
+MODIFIED_TOLERANCE = 0.01
+"""Seconds by which a file may be older than its instance and count as stored after it: a kernel's clock for files is up
+to 10 ms late."""
+
+NAMING = ("save", "_save", "exists", "is_name_available", "get_available_name")
+"""The methods of a storage that decide under which name a file is stored."""
+
 
 def connect() -> None:
-    """Connect the receivers for every model that owns a picture, its proxies and its children included.
+    """Connect the receivers for every model on the way to a picture, its proxies and its children included.
 
     Signals are sent by the very class that is saved, so each class of the family is connected by itself.
     """
-    for picture, holders in get_pictures().items():
+    hops: dict[Field[Any, Any], list[Hop]] = {}
+    for hop in get_hops():
+        hops.setdefault(hop.field, []).append(hop)
+    for field, same in hops.items():
+        receivers = [
+            (post_init, partial(remember_value, attname=field.attname)),
+            (post_save, partial(ask_for_embedding, field=field, hops=same)),
+        ]
+        if isinstance(field, FileField):
+            receivers.append((pre_save, partial(notice_assigned, picture=field)))
         for sender in apps.get_models():
-            if issubclass(sender, picture.model):
-                for signal, receiver in (
-                    (post_init, partial(remember_picture, image=picture.attname)),
-                    (pre_save, partial(notice_assigned, picture=picture)),
-                    (post_save, partial(ask_for_embedding, picture=picture, holders=holders)),
-                ):
-                    signal.connect(
-                        receiver,
-                        sender=sender,
-                        weak=False,
-                        dispatch_uid=f"similar_products {picture} {receiver.func.__name__}",
-                    )
+            if issubclass(sender, field.model):
+                for signal, receiver in receivers:
+                    uid = f"similar_products {field} {receiver.func.__name__}"
+                    signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
 
 
 # What is known of a picture between the loading and the saving of its instance stands on the instance's state,
 # which is no field, is not compared, and goes with the instance wherever it goes, into a cache's pickle as well.
 
 
-def _loaded(image: str) -> str:
-    return f"similar_products {image} loaded"
+def _loaded(attname: str) -> str:
+    return f"similar_products {attname} loaded"
 
 
-def _assigned(image: str) -> str:
-    return f"similar_products {image} assigned"
+def _loaded_at(attname: str) -> str:
+    return f"similar_products {attname} loaded at"
 
 
-def remember_picture(instance: models.Model, *, image: str, **kwargs: Any) -> None:
-    """Keep the picture's name as it was loaded, so that a later save can tell without a query."""
-    if image in instance.__dict__:
-        instance._state.__dict__[_loaded(image)] = _name(instance.__dict__[image])
+def _assigned(attname: str) -> str:
+    return f"similar_products {attname} assigned"
+
+
+def _seen(attname: str) -> str:
+    return f"similar_products {attname} seen"
+
+
+def _request(attname: str) -> str:
+    return f"similar_products {attname} request"
+
+
+def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> None:
+    """Keep a picture's name, or a foreign key, as it was loaded, so that a later save can tell without a query."""
+    if attname in instance.__dict__:
+        instance._state.__dict__[_loaded(attname)] = _name(instance.__dict__[attname])
+        instance._state.__dict__[_loaded_at(attname)] = time.time()
 
 
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
@@ -75,9 +99,10 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     ``image.save(...)``, ``image = NAME``  anything             another string        ``"bytes"`` or ``"name"``
     =====================================  ===================  ====================  =========================
 
-    ``"name"`` is for a storage that keeps names apart: while the old file is there, other bytes get another name.
-    Strings are compared by identity, since new bytes may come under the old name: ``Storage.save`` returns it from
-    ``os.path.normpath``, which makes a new string.
+    ``"name"`` is for a storage that keeps names apart: while the old file is there, other bytes get another name. That
+    it is there still, and was not deleted and stored anew, is told by when it was modified. Strings are compared by
+    identity, since new bytes may come under the old name: ``Storage.save`` returns it from ``os.path.normpath``, which
+    makes a new string.
     """
     state = instance._state.__dict__
     image = picture.attname
@@ -91,32 +116,53 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
         if not getattr(value, "_committed", False):
             state[_assigned(image)] = "bytes"
     elif value is not state.get(_loaded(image)):
-        state[_assigned(image)] = "name" if _keeps_names_apart(picture.storage) else "bytes"
+        is_kept = _keeps_names_apart(picture.storage) and not _is_stored_anew(state, picture, value)
+        state[_assigned(image)] = "name" if is_kept else "bytes"
+    state[_seen(image)] = _name(value)
+
+
+def _is_stored_anew(state: dict[str, Any], picture: FileField, value: Any) -> bool:
+    """Return whether a file of the name that was loaded has been stored since."""
+    if not value or value != state.get(_loaded(picture.attname)) or _loaded_at(picture.attname) not in state:
+        return False
+    try:
+        modified = picture.storage.get_modified_time(value).timestamp()
+    except OSError:
+        return False
+    return bool(modified > state[_loaded_at(picture.attname)] - MODIFIED_TOLERANCE)
 
 
 def ask_for_embedding(
     instance: models.Model,
     *,
-    picture: FileField,
-    holders: list[type[VisuallySimilarModel]],
+    field: "Field[Any, Any]",
+    hops: list[Hop],
     created: bool,
     using: str,
     raw: bool = False,
     update_fields: frozenset[str] | None = None,
     **kwargs: Any,
 ) -> None:
-    """After a save that brought a picture: have it embedded when the transaction has committed.
+    """After a save that brought a picture, or led to another: have it embedded when the transaction has committed.
 
     Within the transaction the rows become pending. A picture that was taken away takes its vector along. Either
     costs one UPDATE of each model that keeps vectors; a new product costs none.
     """
-    image, state = picture.attname, instance._state.__dict__
-    assigned = state.pop(_assigned(image), "")
-    if raw or image not in instance.__dict__ or (update_fields is not None and image not in update_fields):
+    attname, state = field.attname, instance._state.__dict__
+    seen = state.pop(_seen(attname), None)
+    is_left_out = update_fields is not None and not {field.name, attname} & update_fields
+    if raw or attname not in instance.__dict__ or is_left_out:
         return
-    name = _name(instance.__dict__[image])
-    before = "" if created else state.get(_loaded(image))  # None: not known
-    state[_loaded(image)] = name
+    # Taken by the save that acts on it: one of a receiver's own, of other fields, comes before ours.
+    assigned = state.pop(_assigned(attname), "")
+    name = _name(instance.__dict__[attname])
+    if seen is not None and name is not seen:  # by a receiver of pre_save that came after ours
+        assigned = "bytes"
+    before = "" if created else state.get(_loaded(attname))  # None: not known
+    request: Request | None = state.get(_request(attname))
+    if request is not None and request.is_rolled_back():
+        before, assigned = None, "bytes"
+    state[_loaded(attname)] = name
     if name == before and not (name and assigned == "bytes"):
         return
     columns: dict[str, str | None] = {}
@@ -127,34 +173,58 @@ def ask_for_embedding(
         # free. A marker of its own says "pending", and makes a vector that is being written right now come late.
         columns = {"embedding_source": f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"}
     if columns:
-        key = getattr(instance, picture.model._meta.pk.attname)
-        for holder in holders:
-            rows_of_product(holder, key, using).update(**columns)
+        key = getattr(instance, field.model._meta.pk.attname)
+        for hop in hops:
+            hop.rows(key, using).update(**columns)
+            forget_results(hop.holder, using)
     if name:
-        _embed_on_commit(picture.model._meta.label, picture.model._meta.pk.value_to_string(instance), using)
+        state[_request(attname)] = Request(
+            field.model._meta.label, field.model._meta.pk.value_to_string(instance), using, current_schema(using)
+        ).make()
 
 
-def _embed_on_commit(model_label: str, pk: str, using: str) -> None:
-    try:
-        transaction.on_commit(partial(embed_after_commit, model_label, pk, using), using=using, robust=True)
-    except transaction.TransactionManagementError:
-        logger.warning(
-            "%s of %s was not embedded and stays pending: autocommit is switched off by hand, so its commit cannot be "
-            "observed.",
-            model_label,
-            pk,
-        )
+@dataclass(slots=True)
+class Request:
+    """A row to be embedded once the transaction has committed, in the schema in which it was saved."""
+
+    model_label: str
+    pk: str
+    using: str
+    schema: str
+    is_done: bool = False
+
+    def make(self) -> "Request":
+        """Wait for the commit, and return the request."""
+        try:
+            transaction.on_commit(self, using=self.using, robust=True)
+        except transaction.TransactionManagementError:
+            logger.warning(
+                "%s of %s was not embedded and stays pending: autocommit is switched off by hand, so its commit cannot "
+                "be observed.",
+                self.model_label,
+                self.pk,
+            )
+        return self
+
+    def __call__(self) -> None:
+        self.is_done = True
+        with in_schema(self.using, self.schema):
+            embed_after_commit(self.model_label, self.pk, self.using)
+
+    def is_rolled_back(self) -> bool:
+        """Return whether the commit that was waited for will not come."""
+        return not self.is_done and all(each[1] is not self for each in connections[self.using].run_on_commit)
 
 
-def _name(value: Any) -> str:
-    """Return the very string that is the picture's name, in a file or alone; '' where there is none."""
+def _name(value: Any) -> Any:
+    """Return the very string that is the picture's name, in a file or alone; '' where there is none; or a key."""
     return getattr(value, "name", value) or ""
 
 
 def _keeps_names_apart(storage: Storage) -> bool:
     """Return whether ``storage`` is known never to store a file under a name that is taken."""
-    return (
-        isinstance(storage, FileSystemStorage | InMemoryStorage)
-        and storage.__class__.get_available_name is Storage.get_available_name
-        and not getattr(storage, "_allow_overwrite", False)
-    )
+    known = (FileSystemStorage, InMemoryStorage)
+    base = next((base for base in known if isinstance(storage, base)), None)
+    # A lazy storage is of the class it stands for.
+    are_its_own = (getattr(storage.__class__, name, None) is getattr(base, name, None) for name in NAMING)
+    return base is not None and all(are_its_own) and not getattr(storage, "_allow_overwrite", False)

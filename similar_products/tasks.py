@@ -16,8 +16,9 @@ from django.utils.module_loading import import_string
 
 from .conf import get_settings
 from .embedding import embed
-from .embedding.companions import create_companions, get_pictures, rows_of_product
+from .embedding.companions import create_companions, get_hops
 from .embedding.run import RETRY_DELAYS
+from .embedding.schemas import current_schema, in_schema
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +28,25 @@ def embed_product(
 ) -> None:
     """Embed the picture of one product where it is pending, on its own row or on that of its companion.
 
-    ``model_label`` names the model that has the picture, as in ``"shop.Product"``; ``pk`` is the product's key
-    as text, ``using`` the alias of its database. What a storage or another process kept from us is tried again
-    after each of ``retry_delays`` (seconds), then left pending. Returns nothing; a second call finds nothing to
-    do, nor does a call for a product that is gone.
+    ``model_label`` names the model that has the picture, as in ``"shop.Product"``, or one that leads to it by a foreign
+    key; ``pk`` is the key of its row as text, ``using`` the alias of its database. What a storage or another process
+    kept from us is tried again after each of ``retry_delays`` (seconds), then left pending. Returns nothing; a second
+    call finds nothing to do, nor does a call for a product that is gone.
 
     Raises ``LookupError`` where the label names no model with such a picture, ``ValidationError`` where ``pk``
     is no key of it, and whatever keeps the encoder or the database from working: the product stays pending,
     and calling again is the queue's to do.
     """
-    pictures = get_pictures()
+    hops = get_hops()
     model = apps.get_model(model_label)
-    found = [picture for picture in pictures if issubclass(model, picture.model)]
+    found = [hop for hop in hops if issubclass(model, hop.field.model)]
     if not found:
-        valid = ", ".join(sorted({picture.model._meta.label for picture in pictures}))
+        valid = ", ".join(sorted({hop.field.model._meta.label for hop in hops}))
         raise LookupError(f"{model_label} has no picture that is embedded; valid are {valid}.")
-    for picture in found:
-        key = picture.model._meta.pk.to_python(pk)
-        for holder in pictures[picture]:
-            create_companions(holder, using, picture_pk=key)
-            embed(rows_of_product(holder, key, using).pending(), retry_delays=retry_delays)
+    for hop in found:
+        key = hop.field.model._meta.pk.to_python(pk)
+        create_companions(hop.holder, using, behind=hop, key=key)
+        embed(hop.rows(key, using).pending(), retry_delays=retry_delays)
 
 
 def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
@@ -56,7 +56,8 @@ def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
         # Whoever saves is waiting for us, so nothing is waited for here.
         embed_product(model_label, pk, using, retry_delays=())
     elif embed_on_save == "tasks":
-        _get_task().enqueue(model_label, pk, using)
+        schema = current_schema(using)
+        _get_task().enqueue(model_label, pk, using, *([schema] if schema else []))
     elif embed_on_save != "off":
         import_string(embed_on_save)(model_label, pk, using)
 
@@ -69,8 +70,9 @@ def embed_after_commit(model_label: str, pk: str, using: str) -> None:
         logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
 
 
-def _embed_product_task(model_label: str, pk: str, using: str = DEFAULT_DB_ALIAS) -> None:
-    embed_product(model_label, pk, using)
+def _embed_product_task(model_label: str, pk: str, using: str = DEFAULT_DB_ALIAS, schema: str = "") -> None:
+    with in_schema(using, schema or current_schema(using)):
+        embed_product(model_label, pk, using)
 
 
 # A worker imports the task by the path of its function: the function is called as the attribute is.

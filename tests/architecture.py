@@ -19,7 +19,7 @@ FLOORS = [
     {"models", "visibility"},
     {"embedding"},
     {"catalogue", "tasks"},
-    {"signals", "checks", "templatetags", "management"},
+    {"signals", "checks", "migrating", "spreadsheets", "templatetags", "management"},
     {"rest_framework", "admin"},
     {"merchandising"},
     {"apps"},

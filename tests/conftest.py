@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ from django.test import TransactionTestCase
 from similar_products.models import get_holders
 from tests.drawn_pictures import picture_file
 
-collect_ignore = ["oscar_shop"]
-"""A project with settings of its own, run by test_oscar.py in processes of its own."""
+collect_ignore = ["oscar_shop"] + ([] if "packages" in os.environ.get("DJANGO_SETTINGS_MODULE", "") else ["packages"])
+"""Projects with settings of their own: one that test_oscar.py runs, and one for the packages that .ci/run installs."""
 
 MARKS_OF_FIXTURES = {"browser": ("browser", "slow"), "live_server": ("network",), "redis": ("network", "slow")}
 """Marks that every test has which asks for such a fixture; modules and tests name their others themselves."""

@@ -154,6 +154,33 @@ class RugPhotoLook(VisuallySimilarModel):
     photo = models.OneToOneField(RugPhoto, on_delete=models.CASCADE, related_name="look")
 
 
+class Scan(models.Model):
+    """A picture of a library, which products and pages share."""
+
+    file = models.ImageField(upload_to="scans")
+
+
+class Dish(VisuallySimilarModel):
+    """The vector on the product, the picture behind a foreign key."""
+
+    similar_image = "scan__file"
+
+    name = models.CharField(max_length=50, blank=True)
+    scan = models.ForeignKey(Scan, on_delete=models.SET_NULL, null=True, related_name="dishes")
+
+
+class Page(models.Model):
+    cover = models.ForeignKey(Scan, on_delete=models.SET_NULL, null=True, related_name="pages")
+
+
+class PageLook(VisuallySimilarModel):
+    """A companion, whose picture is two relations away."""
+
+    similar_image = "page__cover__file"
+
+    page = models.OneToOneField(Page, on_delete=models.CASCADE, related_name="look")
+
+
 class Order(models.Model):
     """Reaches a product over a foreign key."""
 

@@ -272,6 +272,8 @@ def test_proxy_and_child_table__have_no_index_of_their_own():
         LimitedEditionScreenPrintedPosterOfMuseum,
         Lamp,
         VaseLook,
+        Dish,
+        PageLook,
         ChairPhoto,
         RugPhotoLook,
     }

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import pickle
 import uuid
 
@@ -9,7 +10,7 @@ import pytest
 from django.core import serializers
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage, default_storage
 from django.db import IntegrityError, connections, transaction
-from django.db.models.signals import post_save
+from django.db.models.signals import post_save, pre_save
 from django.forms import modelform_factory
 
 from similar_products import signals, tasks
@@ -17,9 +18,13 @@ from similar_products.encoders import ColorHistogramEncoder, EncoderError
 from tests.drawn_pictures import picture_file
 from tests.models import (
     CheapShirt,
+    Dish,
     Lamp,
     LimitedEditionScreenPrintedPosterOfMuseum,
+    Page,
+    PageLook,
     PrintedShirt,
+    Scan,
     Shirt,
     Vase,
     VaseLook,
@@ -275,6 +280,7 @@ def test_save__of_the_same_name_as_text_adds_no_query_where_the_storage_keeps_na
     """An import of texts, picture names among them, must not embed the catalogue anew."""
     model, _ = placement
     name = model.objects.create(name="a", image=picture_file("red")).image.name
+    os.utime(default_storage.path(name), (0, 0))  # stored long ago
     asked.clear()
     row = model.objects.get()
     row.image = "/".join(name.split("/"))
@@ -594,11 +600,12 @@ def test_save__into_another_database_asks_there(monkeypatch, picture):
     row = Shirt.objects.create(name="a")
     row.image.save("a.png", picture, save=False)
     asked = []
+    monkeypatch.setattr(signals, "current_schema", lambda using: "")
     monkeypatch.setattr(transaction, "on_commit", lambda callback, **options: asked.append((callback, options)))
     post_save.send(Shirt, instance=row, created=True, raw=False, using="archive", update_fields=None)
     ((callback, options),) = asked
     assert options == {"using": "archive", "robust": True}
-    assert callback.args == ("tests.Shirt", str(row.pk), "archive")
+    assert (callback.model_label, callback.pk, callback.using) == ("tests.Shirt", str(row.pk), "archive")
 
 
 queued: list[tuple[str, str, str]] = []
@@ -704,3 +711,154 @@ def test_save__with_autocommit_off_by_hand_succeeds_and_stays_pending(picture, c
         f"tests.Shirt of {row.pk} was not embedded and stays pending: autocommit is switched off by hand, so its "
         "commit cannot be observed."
     )
+
+
+def save_again_in_post_save(sender, instance, **kwargs) -> None:
+    """As a shop's receiver does that counts, indexes or makes a slug of the key; connected before ours by Django."""
+    if not getattr(instance, "is_saved_again", False):
+        instance.is_saved_again = True
+        instance.save(update_fields=["name"])
+
+
+def test_save__of_new_bytes_where_a_receiver_saves_again_embeds_them(placement, ready):
+    """A save without the picture, within one with it, must not take the note of the picture along."""
+    model, holder = placement
+    before = holder.objects.values_list("embedding", flat=True).get()
+    receivers, post_save.receivers = post_save.receivers, []
+    post_save.sender_receivers_cache.clear()
+    post_save.connect(save_again_in_post_save, sender=model)
+    post_save.receivers += receivers
+    try:
+        by_assigning_a_file(model.objects.get())
+    finally:
+        post_save.disconnect(save_again_in_post_save, sender=model)
+    assert holder.objects.ready().count() == 1
+    assert holder.objects.values_list("embedding", flat=True).get() != before
+
+
+def test_save__of_bytes_that_a_receiver_of_pre_save_assigns_embeds_them(placement, ready):
+    """One that trims or watermarks, connected after ours."""
+    model, holder = placement
+    before = holder.objects.values_list("embedding", flat=True).get()
+
+    def assign(sender, instance, **kwargs) -> None:
+        instance.image = picture_file("white", name="same.png")
+
+    pre_save.connect(assign, sender=model)
+    try:
+        model.objects.get().save()
+    finally:
+        pre_save.disconnect(assign, sender=model)
+    assert holder.objects.values_list("embedding", flat=True).get() != before
+    assert holder.objects.ready().count() == 1
+
+
+def test_save__again_after_a_rollback_embeds_the_new_bytes(placement, ready):
+    """The bytes were stored, and the mark that said so was rolled back."""
+    model, holder = placement
+    before = holder.objects.values_list("embedding", flat=True).get()
+    row = model.objects.get()
+    with transaction.atomic():
+        by_assigning_a_file(row)
+        transaction.set_rollback(True)
+    row.save()
+    assert holder.objects.ready().count() == 1
+    assert holder.objects.values_list("embedding", flat=True).get() != before
+
+
+def test_save__twice_in_a_transaction_asks_once(placement, ready, asked, django_assert_num_queries):
+    model, _ = placement
+    with transaction.atomic():
+        row = model.objects.get()
+        by_assigning_a_file(row)
+        with django_assert_num_queries(1):
+            row.save()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("is_saved_by_its_field", [True, False])
+def test_save__of_a_picture_deleted_and_stored_anew_under_its_name_embeds_it(placement, is_saved_by_its_field):
+    """The storage keeps names apart, and this one came free."""
+    model, holder = placement
+    name = f"{uuid.uuid4().hex}.png"
+    before_name = model.objects.create(name="a", image=picture_file("red", name=name)).image.name
+    before = holder.objects.values_list("embedding", flat=True).get()
+    row = model.objects.get()
+    row.image.delete(save=False)
+    row.image.save(name, picture_file("white"), save=is_saved_by_its_field)
+    row.save()
+    assert row.image.name == before_name
+    assert holder.objects.ready().count() == 1
+    assert holder.objects.values_list("embedding", flat=True).get() != before
+
+
+def test_bulk_create__that_replaces_bytes_of_a_row_makes_it_pending(overwriting_storage):
+    row = Shirt.objects.create(name="a", image=picture_file("red", name="same.png"))
+    for image, pending in (("shirts/same.png", 0), (picture_file("white", name="same.png"), 1)):
+        Shirt.objects.bulk_create(
+            [Shirt(pk=row.pk, name="b", image=image)],
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["name", "image"],
+        )
+        assert Shirt.objects.get().name == "b"
+        assert Shirt.objects.pending().count() == pending
+
+
+def test_save__of_a_row_that_leads_to_another_picture_embeds_it():
+    """The picture belongs to a library, and the product has a foreign key to it."""
+    red, blue = (Scan.objects.create(file=picture_file(color)) for color in ("red", "blue"))
+    dish = Dish.objects.create(name="a", scan=red)
+    assert Dish.objects.ready().count() == 1
+    before = Dish.objects.values_list("embedding", flat=True).get()
+    dish.scan = blue
+    dish.save()
+    assert Dish.objects.ready().count() == 1
+    assert Dish.objects.values_list("embedding", flat=True).get() != before
+    blue.file = picture_file("white")
+    blue.save()
+    assert Dish.objects.ready().count() == 1
+    dish.scan = None
+    dish.save()
+    assert Dish.objects.filter(embedding=None, embedding_source="").count() == 1
+
+
+def test_save__of_a_row_on_the_way_makes_the_companion_behind_it():
+    """As a page does that has an image of the library, and a companion for its vector."""
+    page = Page.objects.create(cover=Scan.objects.create(file=picture_file("red")))
+    assert PageLook.objects.ready().count() == 1
+    page.cover = Scan.objects.create(file=picture_file("blue"))
+    with transaction.atomic():
+        page.save()
+        assert PageLook.objects.pending().count() == 1
+    assert PageLook.objects.ready().count() == 1
+
+
+def test_save__of_a_row_that_leads_to_the_same_picture_adds_no_query(asked, django_assert_num_queries):
+    Page.objects.create(cover=Scan.objects.create(file=picture_file("red")))
+    asked.clear()
+    page = Page.objects.get()
+    with django_assert_num_queries(1):
+        page.save()
+    assert asked == []
+
+
+def test_receivers__read_what_the_database_has(picture):
+    """As one does that logs what a save changes, column by column."""
+    read = []
+
+    def compare(sender, instance, **kwargs) -> None:
+        stored = Shirt.objects.get(pk=instance.pk)
+        read.append((instance.embedding == stored.embedding, instance.embedding_source == stored.embedding_source))
+
+    row = Shirt.objects.create(name="a", image=picture)
+    assert row.embedding_source
+    for signal in (pre_save, post_save):
+        signal.connect(compare, sender=Shirt)
+    try:
+        row.save()
+        Shirt.objects.get().save()
+    finally:
+        for signal in (pre_save, post_save):
+            signal.disconnect(compare, sender=Shirt)
+    assert read == [(True, True)] * 4

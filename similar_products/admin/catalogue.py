@@ -105,7 +105,7 @@ def describe(model_admin: ProductAdmin, request: HttpRequest, category: str) -> 
         "dimensions": dimensions_of(holder),
         "holder": holder._meta.label,
         "index_name": index_name(holder),
-        "last_embedded": last_embedded(holder),
+        "last_embedded": last_embedded(holder, products.db),
         "category": category,
         "compared": BLOCK,
         "neighbours": NEIGHBOURS,

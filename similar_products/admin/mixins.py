@@ -17,7 +17,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from ..catalogue.labels import field_at_end
-from ..embedding.companions import get_pictures
+from ..embedding.companions import get_hops
 from ..embedding.states import pictures_of
 from ..pictures import uploads
 from ..pictures.gate import ImageRejected
@@ -263,13 +263,13 @@ def _path_to_vectors(model: type[Model]) -> str:
     """Return the relations from a picture's model to the model with the vectors made from it; '' where they are one."""
     if holder_of(model):
         return ""
-    for picture, (holder, *_) in get_pictures().items():
-        if issubclass(model, picture.model):
-            hops: list[str] = []
-            current: type[Model] = holder
-            for name in holder.similar_image.split(LOOKUP_SEP)[:-1]:
+    for hop in get_hops():
+        if issubclass(model, hop.field.model):
+            back: list[str] = []
+            current: type[Model] = hop.holder
+            for name in hop.path.split(LOOKUP_SEP):
                 relation: Any = current._meta.get_field(name)
-                hops.insert(0, relation.related_query_name())
+                back.insert(0, relation.related_query_name())
                 current = relation.related_model
-            return LOOKUP_SEP.join(hops)
+            return LOOKUP_SEP.join(back)
     return ""

@@ -1,5 +1,6 @@
 """The HNSW index in the database: whether it is there, and when it is better built after a load."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,11 @@ from ..query import all_rows
 from ..search.hnsw_index import index_name
 from ..search.placement import dimensions_of
 from .reconnecting import with_reconnect
+from .timeouts import NO_LIMITS, set_for_session
 
+logger = logging.getLogger(__name__)
+
+RIGHTS = "docs/rights.md"
 FIRST_FILL_ROWS = 1_000
 """From here on building the index after the load (0.56 ms a row) beats feeding a live one (3 ms a row)."""
 BYTES_PER_INDEXED_DIMENSION = 2.66
@@ -25,29 +30,35 @@ def get_index(holder: type[VisuallySimilarModel]) -> models.Index | None:
 
 
 def has_index(holder: type[VisuallySimilarModel], using: str) -> bool:
-    """Return whether the model's HNSW index exists in the database and is valid."""
+    """Return whether the model's HNSW index exists in the database, valid and of the embedding's dimensions."""
     return any(is_valid for _, is_valid in _existing(holder, using))
 
 
+def may_maintain(holder: type[VisuallySimilarModel], using: str) -> bool:
+    """Return whether the connection's role may drop and build indexes of the model's table: as a rule its owner."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
+            "FROM pg_class WHERE oid = to_regclass(%s)",
+            [_table(holder, using)],
+        )
+        row = cursor.fetchone()
+        return row is not None and bool(row[0])
+
+
 def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
-    """Build the model's HNSW index anew beside the running shop, with memory enough to hold its graph."""
+    """Build the model's HNSW index anew beside the running shop, with memory and time enough for its graph."""
     connection = connections[using]
     rows = all_rows(holder, using).filter(embedding__isnull=False).count()
-    kilobytes = min(rows * BYTES_PER_INDEXED_DIMENSION * dimensions_of(holder) // 1024, MAX_KILOBYTES)
+    wanted = min(rows * BYTES_PER_INDEXED_DIMENSION * dimensions_of(holder) // 1024, MAX_KILOBYTES)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('maintenance_work_mem', greatest(setting::bigint, %s)::text, false) "
-            "FROM pg_settings WHERE name = 'maintenance_work_mem'",
-            [int(kilobytes)],
-        )
-    try:
+        cursor.execute("SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'")
+        memory = max(cursor.fetchone()[0], int(wanted))
+    # A build waits for every transaction that is older than it, however long that takes.
+    with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0", "maintenance_work_mem": str(memory)}):
         drop_index(holder, using)
         with connection.schema_editor(atomic=False) as editor:
             editor.add_index(holder, get_index(holder), concurrently=True)  # type: ignore[call-arg, arg-type]
-    finally:
-        if connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("RESET maintenance_work_mem")
 
 
 def drop_index(holder: type[VisuallySimilarModel], using: str) -> None:
@@ -61,22 +72,29 @@ def _existing(holder: type[VisuallySimilarModel], using: str) -> list[tuple[str,
     """Return quoted name and validity of the index in the database, wherever its table's schema is."""
     with connections[using].cursor() as cursor:
         cursor.execute(
-            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+            "SELECT indexrelid::regclass::text, indisvalid AND "
+            "coalesce(substring(pg_get_indexdef(indexrelid) FROM 'halfvec.([0-9]+)') = %s, true) "
+            "FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
             "WHERE indrelid = to_regclass(%s) AND relname = %s",
-            [connections[using].ops.quote_name(holder._meta.db_table), index_name(holder)],
+            [str(dimensions_of(holder)), _table(holder, using), index_name(holder)],
         )
         return list(cursor.fetchall())
 
 
+def _table(holder: type[VisuallySimilarModel], using: str) -> str:
+    return connections[using].ops.quote_name(holder._meta.db_table)
+
+
 @contextmanager
 def index_after_load(
-    holder: type[VisuallySimilarModel], using: str, rows: int, *, on_build: Callable[[], object] | None = None
+    holder: type[VisuallySimilarModel], using: str, rows: int, *, say: Callable[[str], object] = logger.info
 ) -> Iterator[None]:
     """Take the HNSW index away while a first fill of ``rows`` rows is loaded, build it after and ANALYZE.
 
     Does nothing where it would not pay or would be seen: few rows, vectors already there, a transaction
     open, or another process at it. An index found missing or invalid (a first fill that was killed) is
-    built at the end in any case. ``on_build`` is called before the building begins.
+    built at the end in any case. A role that could not put the index back does not take it away. ``say`` is given a
+    sentence for what takes long or cannot be done.
     """
     connection = connections[using]
     if connection.in_atomic_block or not connection.get_autocommit():
@@ -87,37 +105,47 @@ def index_after_load(
         is_first_fill = (
             is_ours and rows >= FIRST_FILL_ROWS and not all_rows(holder, using).filter(embedding__isnull=False).exists()
         )
-        if is_first_fill:
-            drop_index(holder, using)
+        if is_first_fill and not may_maintain(holder, using):
+            say(f"the role does not own the table: the index stays while it is filled, which takes longer ({RIGHTS}).")
+            is_first_fill = False
+        # One of other dimensions takes no vector.
+        if is_first_fill or (is_ours and not has_index(holder, using) and may_maintain(holder, using)):
+            with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0"}):
+                drop_index(holder, using)
         try:
             yield
         finally:
             if is_ours:
-                with_reconnect(using, partial(_complete, holder, using, is_first_fill, on_build))
+                with_reconnect(using, partial(_complete, holder, using, is_first_fill, say))
 
 
 def _complete(
-    holder: type[VisuallySimilarModel], using: str, is_first_fill: bool, on_build: Callable[[], object] | None
+    holder: type[VisuallySimilarModel], using: str, is_first_fill: bool, say: Callable[[str], object]
 ) -> None:
     if not has_index(holder, using):
-        if on_build:
-            on_build()
-        build_index(holder, using)
+        if may_maintain(holder, using):
+            say("building the vector index.")
+            build_index(holder, using)
+        else:
+            say(f"the vector index is missing, and the role does not own the table: run this as its owner ({RIGHTS}).")
     if is_first_fill:
-        with connections[using].cursor() as cursor:
-            cursor.execute(f"ANALYZE {connections[using].ops.quote_name(holder._meta.db_table)}")
+        with (
+            set_for_session(connections[using], {**NO_LIMITS, "lock_timeout": "0"}),
+            connections[using].cursor() as cursor,
+        ):
+            cursor.execute(f"ANALYZE {_table(holder, using)}")
 
 
 @contextmanager
 def _index_lock(holder: type[VisuallySimilarModel], using: str) -> Iterator[bool]:
     """Hold a session lock on the model's index, and yield whether it was free."""
-    key = ["similar_products index " + holder._meta.db_table]
+    lock = "hashtextextended(concat('similar_products index ', to_regclass(%s)::oid), 0)"
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key)
+        cursor.execute(f"SELECT pg_try_advisory_lock({lock})", [_table(holder, using)])
         is_ours = bool(cursor.fetchone()[0])
     try:
         yield is_ours
     finally:
         if is_ours:
             with connections[using].cursor() as cursor:  # maybe a new connection, after the server's restart
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+                cursor.execute(f"SELECT pg_advisory_unlock({lock})", [_table(holder, using)])

@@ -10,6 +10,9 @@ from django.db.models import Model, QuerySet
 from ..search.placement import Placement
 from .reconnecting import with_reconnect
 
+# Of the table that the name means now: another schema's has another number, and may have rows of the same keys.
+LOCK = "hashtextextended(concat('similar_products row ', to_regclass(%s)::oid, ' ', key), 0)"
+
 
 class Row(NamedTuple):
     """A row with a vector: its key, and the picture and the source that it had when it was read."""
@@ -25,7 +28,7 @@ class ClaimedRows:
     def __init__(self, placement: Placement, using: str) -> None:
         self._image = placement.holder_image
         self._using = using
-        self._table = placement.holder._meta.db_table
+        self._table = connections[using].ops.quote_name(placement.holder._meta.db_table)
         self._key = placement.holder._meta.pk.name  # of the table with the vectors, whatever child the queryset is of
         self._held: set[Hashable] = set()
 
@@ -66,9 +69,9 @@ class ClaimedRows:
             return [], []
         with connections[self._using].cursor() as cursor:
             cursor.execute(
-                "SELECT position FROM unnest(%s::text[]) WITH ORDINALITY AS keys(key, position) "
-                "WHERE pg_try_advisory_lock(hashtextextended(key, 0))",
-                [[self._lock_name(pk) for pk in keys]],
+                "SELECT position FROM unnest(%s::text[]) WITH ORDINALITY AS keys(key, position) "  # noqa: S608
+                f"WHERE pg_try_advisory_lock({LOCK})",
+                [list(map(str, keys)), self._table],
             )
             claimed = [keys[position - 1] for (position,) in cursor.fetchall()]
         self._held.update(claimed)
@@ -91,10 +94,7 @@ class ClaimedRows:
         with connections[self._using].cursor() as cursor:
             # A lock that went away with its connection is not held any more, which PostgreSQL notes and no more.
             cursor.execute(
-                "SELECT pg_advisory_unlock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS keys(key)",
-                [[self._lock_name(pk) for pk in keys]],
+                f"SELECT pg_advisory_unlock({LOCK}) FROM unnest(%s::text[]) AS keys(key)",  # noqa: S608
+                [self._table, list(map(str, keys))],
             )
         self._held -= keys
-
-    def _lock_name(self, pk: Hashable) -> str:
-        return f"similar_products row {self._table} {pk}"

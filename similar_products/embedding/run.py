@@ -77,7 +77,9 @@ def embed(
         should_stop=should_stop,
         on_progress=on_progress or (lambda done: None),
     )
-    return run.make_passes(queryset.using(using), limit, retry_delays)
+    # The same rows, whatever columns the shop's own queryset reads by the names of fields.
+    rows: QuerySet[Model] = QuerySet(queryset.model, query=queryset.query.chain(), using=using)
+    return run.make_passes(rows, limit, retry_delays)
 
 
 def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
@@ -125,14 +127,14 @@ class _Run:
             self.rows.release_all()
 
     def _write(self, results: list[Result]) -> None:
-        report, outdated = self.writer.write(results)
+        report, left = self.writer.write(results)
         self.rows.release([result.row.pk for result in results])
         self._count(report)
         for result in results:
             if result.error in TRANSIENT_CODES:
                 self._leave_over(result.row.pk, result.error)
-            elif result.row.pk in outdated:
-                self._leave_over(result.row.pk, "outdated")
+            elif result.row.pk in left:
+                self._leave_over(result.row.pk, left[result.row.pk])
 
     def finish(self) -> EmbedReport:
         for reason in self.again.values():

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.core.cache import cache
-from django.db import models
+from django.db import connections, models
 from django.db.models import Count, Exists, ExpressionWrapper, F, OuterRef, Q, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.functions import Coalesce, JSONObject
@@ -186,15 +186,20 @@ def count_states(holder: type[VisuallySimilarModel], using: str) -> StateCounts:
     return counts
 
 
-def last_embedded(holder: type[VisuallySimilarModel]) -> datetime | None:
+def last_embedded(holder: type[VisuallySimilarModel], using: str) -> datetime | None:
     """Return when a picture of ``holder`` was last embedded, as far as Django's default cache remembers.
 
     No column says it: state is derived from what is there. ``None`` where the cache is another process's own, was
     emptied, or nothing was embedded yet.
     """
-    when: datetime | None = cache.get(last_embedded_key(holder))
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT to_regclass(%s)::oid::bigint", [connections[using].ops.quote_name(holder._meta.db_table)]
+        )
+        when: datetime | None = cache.get(last_embedded_key(using, cursor.fetchone()[0]))
     return when
 
 
-def last_embedded_key(holder: type[VisuallySimilarModel]) -> str:
-    return f"similar_products.last_embedded.{holder._meta.label_lower}"
+def last_embedded_key(using: str, table: int | None) -> str:
+    """Return the cache's key for a table by its number in its database, where another schema's has another."""
+    return f"similar_products.last_embedded.{connections[using].settings_dict['NAME']}.{table}"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from django.core.cache import cache
-from django.db import connections, models
+from django.db import OperationalError, connections, models
 from django.utils import timezone
 from pgvector import Vector
 from pgvector.psycopg.vector import register_vector_info
@@ -19,7 +19,8 @@ from psycopg.types import TypeInfo
 from ..encoders import EncoderError
 from ..pictures.gate import TRANSIENT_CODES
 from ..search.placement import SOURCE_SEPARATOR, Placement
-from .reconnecting import with_reconnect
+from .caches import forget_results
+from .reconnecting import IN_THE_WAY, sqlstate_of, with_reconnect
 from .rows import Row
 from .states import last_embedded_key
 
@@ -36,7 +37,7 @@ UPDATE = """
         %(pks)s::{key_type}[], %(images)s::text[], %(sources)s::text[], %(vectors)b::vector[], %(errors)s::text[]
     ) AS new(pk, image, source, embedding, error)
     WHERE {table}.{key} = new.pk AND {table}.{source} = new.source AND {same_picture} AND {differs}
-    RETURNING {table}.{key}
+    RETURNING {table}.{key}, to_regclass(%(table)s)::oid::bigint
 """
 SAME_PICTURE = "{table}.{image} = new.image"
 SAME_RELATED_PICTURE = (
@@ -93,28 +94,39 @@ class VectorWriter:
         self._statement = self._compose()
         self._connection: psycopg.Connection[Any] | None = None
         self._vector_info: TypeInfo | None = None
+        self._table: int | None = None
 
-    def write(self, results: list[Result]) -> tuple[EmbedReport, set[Hashable]]:
-        """Write what can be recorded, and return the counts and the keys of rows that had changed meanwhile."""
-        report, outdated = EmbedReport(), set()
+    def write(self, results: list[Result]) -> tuple[EmbedReport, dict[Hashable, str]]:
+        """Write what can be recorded, and return the counts and why others were not: ``"outdated"``, ``"locked"``."""
+        report = EmbedReport()
+        left: dict[Hashable, str] = {}
         keep = [result for result in results if result.error not in TRANSIENT_CODES]
         keep.sort(key=lambda result: result.row.pk)  # one order for all writers: no deadlock
         for start in range(0, len(keep), ROWS_PER_TRANSACTION):
             chunk = keep[start : start + ROWS_PER_TRANSACTION]
-            written = with_reconnect(self.using, partial(self._update, chunk))
+            try:
+                written = with_reconnect(self.using, partial(self._update, chunk))
+            except OperationalError as error:
+                if sqlstate_of(error) not in IN_THE_WAY or connections[self.using].in_atomic_block:
+                    raise
+                logger.warning("%d vectors wait for a later pass: %s", len(chunk), str(error).partition("\n")[0])
+                left |= {result.row.pk: "locked" for result in chunk}
+                continue
             for result in chunk:
                 is_written = self._prepared(result.row.pk) in written
                 if not is_written and self.verify:
                     report.unchanged += 1
                 elif not is_written:
-                    outdated.add(result.row.pk)
+                    left[result.row.pk] = "outdated"
                 elif result.error:
                     report.failed[result.error] += 1
                 else:
                     report.embedded += 1
         if report.embedded:
             self._remember_when()
-        return report, outdated
+        if report.embedded or report.failed:
+            forget_results(self._placement.holder, self.using)
+        return report, left
 
     def _prepared(self, pk: Hashable) -> Hashable:
         key: Hashable = self._placement.holder._meta.pk.get_db_prep_value(pk, connections[self.using], prepared=False)
@@ -139,9 +151,12 @@ class VectorWriter:
                     "vectors": [result.vector for result in chunk],
                     "errors": [result.error for result in chunk],
                     "encoder": self.encoder_name + SOURCE_SEPARATOR,
+                    "table": connection.ops.quote_name(self._placement.holder._meta.db_table),
                 },
             )
-            return {row[0] for row in cursor.fetchall()}
+            rows = cursor.fetchall()
+            self._table = rows[0][1] if rows else self._table
+            return {row[0] for row in rows}
 
     def _compose(self) -> sql.Composed:
         """Return the UPDATE of the model's table; with ``verify`` only of rows whose vector differs."""
@@ -180,7 +195,7 @@ class VectorWriter:
 
     def _remember_when(self) -> None:
         try:
-            cache.set(last_embedded_key(self._placement.holder), timezone.now(), None)
+            cache.set(last_embedded_key(self.using, self._table), timezone.now(), None)
         except Exception:  # whatever stands behind the cache: the vectors are written
             label = self._placement.holder._meta.label
             logger.warning("The cache did not take when %s was embedded.", label, exc_info=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
+from ..embedding.timeouts import without_limits
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..models import get_holders
 from ..search.placement import declared_through, get_placement
@@ -52,7 +53,7 @@ class CatalogueCommand(BaseCommand):
         self.label: str = options.get("model", "")
         self.database: str | None = options["database"]
         self.verbosity: int = options["verbosity"]
-        with explain_errors(self.interrupted):
+        with explain_errors(self.interrupted), without_limits():
             return super().execute(*args, **options)
 
     @property

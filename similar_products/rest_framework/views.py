@@ -382,9 +382,10 @@ class ProductViewSet(SimilarProductsMixin, VisualSearchMixin, GenericViewSet):  
     def status(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Return how many pictures are ready, pending and failed, and when one was last embedded; for staff."""
         model = get_api_model()
-        holder = get_placement(model).holder
-        head = {"model": model._meta.label, "encoder": get_encoder().name, "last_embedded": last_embedded(holder)}
-        return Response({**head, **count_states(holder, model._default_manager.all().db)})
+        holder, using = get_placement(model).holder, model._default_manager.all().db
+        when = last_embedded(holder, using)
+        head = {"model": model._meta.label, "encoder": get_encoder().name, "last_embedded": when}
+        return Response({**head, **count_states(holder, using)})
 
 
 def get_api_model() -> type[models.Model]:

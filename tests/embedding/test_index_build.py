@@ -20,12 +20,12 @@ def test_index_after_load__inside_a_transaction_leaves_the_index_alone():
 class TestFirstFill:
     def test_index_is_built_after_the_load(self):
         said = []
-        with index_after_load(Shirt, "default", 10_000, on_build=lambda: said.append("build")):
+        with index_after_load(Shirt, "default", 10_000, say=said.append):
             assert not has_index(Shirt, "default")
             add_shirts(3)
             embed(Shirt.objects.pending())
         assert has_index(Shirt, "default")
-        assert said == ["build"]
+        assert said == ["building the vector index."]
         with connection.cursor() as cursor:
             cursor.execute("SELECT last_analyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'tests_shirt'")
             assert cursor.fetchone() == (True,)

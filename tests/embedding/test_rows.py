@@ -16,13 +16,13 @@ def other_connection():
     other.close()
 
 
-LOCK = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
+LOCK = "SELECT pg_advisory_lock(hashtextextended(concat('similar_products row ', %s::regclass::oid, ' ', %s), 0))"
 
 
 def test_claim__row_of_another_process_is_left_to_it(watched, other_connection):
     first, second = add_shirts(2)
     with other_connection.cursor() as cursor:
-        cursor.execute(LOCK, [f"similar_products row tests_shirt {first.pk}"])
+        cursor.execute(LOCK, ["tests_shirt", first.pk])
     report = embed(Shirt.objects.pending(), retry_delays=[0])
     assert (report.embedded, report.locked) == (1, 1)
     assert Shirt.objects.ready().get() == second
@@ -31,7 +31,7 @@ def test_claim__row_of_another_process_is_left_to_it(watched, other_connection):
 def test_claim__row_given_back_is_taken_by_the_next_pass(watched, other_connection, monkeypatch):
     (row,) = add_shirts(1)
     with other_connection.cursor() as cursor:
-        cursor.execute(LOCK, [f"similar_products row tests_shirt {row.pk}"])
+        cursor.execute(LOCK, ["tests_shirt", row.pk])
 
     def give_back(*arguments):
         with other_connection.cursor() as cursor:

@@ -122,9 +122,8 @@ class Command(CatalogueCommand):
     def _loading(self, holder: type[VisuallySimilarModel], count: int) -> Iterator[Callable[[int], object]]:
         """Show the progress of loading ``count`` rows, and build the index after a first fill."""
         label, using = holder._meta.label, self._using(holder)
-        say_building = partial(self.say, f"{label}: building the vector index.")
         with (
-            index_after_load(holder, using, count, on_build=say_building),
+            index_after_load(holder, using, count, say=lambda sentence: self.say(f"{label}: {sentence}")),
             self.progress(label, count, "pictures") as advance,
         ):
             yield advance

@@ -1,0 +1,27 @@
+"""The schema that a connection is set to, where a package such as django-tenants gives each tenant its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+
+def current_schema(using: str) -> str:
+    """Return the schema that the database's connection is set to; '' where there is one for all."""
+    return getattr(connections[using], "schema_name", None) or ""
+
+
+@contextmanager
+def in_schema(using: str, schema: str) -> Iterator[None]:
+    """Set the connection to the schema that ``current_schema`` gave, and back afterwards."""
+    if schema == current_schema(using):
+        yield
+        return
+    connection: Any = connections[using]
+    tenant = connection.tenant
+    connection.set_schema(schema)
+    try:
+        yield
+    finally:
+        connection.set_tenant(tenant)
