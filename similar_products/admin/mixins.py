@@ -24,6 +24,7 @@ from ..pictures.gate import ImageRejected
 from ..search.placement import DERIVED_FIELDS, get_placement, holder_of
 from . import catalogue
 from .actions import embed_products
+from .base_templates import check_order, find_base
 from .filters import StateFilter
 from .showing import PICTURES, TriedPhoto, render_states, shown_by_the_shop, try_photo
 
@@ -39,9 +40,9 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Adds to a product's admin: state column and filter, actions, similar products, a test photo, a catalogue page.
 
     ``similar_products_limit`` is the number of products that the change page shows, ``similar_products_category`` the
-    field, or path of fields, by which the catalogue page finds products in the wrong category; '' leaves that out. A
-    shop's own ``change_form_template`` and ``change_list_template`` include ``admin/similar_products/strip.html`` and
-    ``admin/similar_products/catalogue_link.html`` where they want them.
+    field, or path of fields, by which the catalogue page finds products in the wrong category; '' leaves that out. The
+    templates extend those of the class after the mixin; a shop's own ``change_form_template`` extends
+    ``admin/similar_products/change_form.html``, and its ``change_list_template`` ``change_list.html`` there.
     """
 
     similar_products_limit = 6
@@ -101,14 +102,16 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         self.message_user(request, str(outcome), messages.ERROR if outcome.problem else level)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        catalogue_url = {"similar_products_catalogue": self._url("similar_products")}
-        return super().changelist_view(request, catalogue_url | (extra_context or {}))
+        context = find_base(self.model, "change_list", super().change_list_template)
+        context["similar_products_catalogue"] = self._url("similar_products")
+        return super().changelist_view(request, context | (extra_context or {}))
 
     # The change page.
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        context |= find_base(self.model, "change_form", super().change_form_template)
         product = context.get("original")
         if product is not None and not context.get("is_popup"):
             context["similar_products"] = shown_by_the_shop(self, product, request, self.similar_products_limit)
@@ -197,7 +200,7 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         own = _check_placement(self, "products", "") or self._check_category()
-        return [*super().check(**kwargs), *own]
+        return [*super().check(**kwargs), *own, *check_order(type(self), SimilarProductsAdminMixin)]
 
     def _check_category(self) -> list[checks.CheckMessage]:
         category, admin_class = self.similar_products_category, type(self)
