@@ -16,6 +16,7 @@ TEMPLATES = {
     for folder in sorted(PACKAGE.rglob("templates"))
     for file in sorted(folder.rglob("*.html"))
 }
+STYLE_SHEETS = sorted(PACKAGE.rglob("static/**/*.css"))
 OWN_FOLDER = re.compile(r"(admin/)?similar_products(_\w+)?/[a-z_]+\.html")
 
 
@@ -47,6 +48,11 @@ def test_template__takes_others_in_by_names_that_can_be_replaced(name):
         assert each[0] == each[-1] == '"', f"{name} takes in {each}; name the file."
         bare = each.strip('"')
         assert bare in TEMPLATES or bare.startswith("admin/")
+
+
+@pytest.mark.parametrize("file", STYLE_SHEETS, ids=lambda file: file.name)
+def test_style_sheet__has_another_colour_where_a_theme_has_none_of_the_admins_name(file):
+    assert re.findall(r"var\(\s*--[\w-]+\s*\)", file.read_text()) == []
 
 
 @pytest.mark.django_db

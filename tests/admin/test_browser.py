@@ -120,3 +120,42 @@ def test_pages__have_no_serious_barrier(office, products, drawn, color_scheme):
         office.get_by_role("link", name=look).click()
         office.locator("#similar-products-findings").wait_for()
         assert violations(office, include="#content-main") == []
+
+
+THEME = """
+@layer reset {
+  * { margin: 0; padding: 0; border: 0 solid; font: inherit; list-style: none }
+  a { color: inherit; text-decoration: inherit }
+  button { background: transparent; color: inherit }
+  ::file-selector-button { background: transparent; color: inherit }
+}
+body { background: PAPER; color: INK }
+"""
+
+
+@pytest.mark.parametrize(("paper", "ink"), [("#fff", "#4b5563"), ("#111827", "#d1d5db")])
+def test_pages__can_be_read_in_a_theme_that_has_no_colour_of_the_admins(office, products, paper, ink):
+    """Whatever the browser prefers: a theme may have a switch of its own for light and dark."""
+    theme = THEME.replace("PAPER", paper).replace("INK", ink)
+    office.route("**/admin/css/**", lambda route: route.fulfill(body=theme, content_type="text/css"))
+    office.reload()
+
+    def styles(selector, name):
+        return office.locator(selector).evaluate_all(f"all => all.map(one => getComputedStyle(one).{name})")
+
+    assert violations(office, include=".similar-products-state") == []
+    assert len({*styles(".similar-products-state", "backgroundColor")}) == 2  # ready and failed
+    assert {*styles(".similar-products-state", "borderTopWidth")} == {"1px"}
+    assert styles(".similar-products-link", "listStyleType") == ["none"]
+    office.get_by_role("link", name=products[0].name, exact=True).click()
+    office.locator("section.similar-products").wait_for()
+    assert violations(office, include="section.similar-products") == []
+    assert {*styles(".similar-products__card", "borderTopWidth")} == {"1px"}
+    assert styles(".similar-products .button", "borderTopWidth") == ["1px"]
+    assert {*styles(".similar-products__name a", "textDecorationLine")} == {"underline"}
+    assert styles("section.similar-products h2", "fontWeight") == ["700"]
+    office.go_back()
+    office.get_by_role("link", name="Visual catalogue").click()
+    office.locator("#similar-products-looks").wait_for()
+    assert violations(office, include="#content-main") == []
+    assert "0px" not in styles("#content-main td", "paddingTop")
