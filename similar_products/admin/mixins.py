@@ -1,5 +1,6 @@
 """The mixins for a shop's ``ModelAdmin`` and for the inline of its picture model."""
 
+from inspect import signature
 from typing import Any, TypeAlias, TypeVar
 
 from django import forms
@@ -72,8 +73,12 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
         # Django 6.1 has actions on the change page too, and says which are asked for; 5.2 knows no such thing.
         location = {} if action_location is None else {"action_location": action_location}
+        theirs = super().get_actions
+        if location and "action_location" not in signature(theirs).parameters:  # written for 5.2, and so for the list
+            actions = {} if action_location.name == "CHANGE_FORM" else theirs(request)
+        else:
+            actions = theirs(request, **location)
         # Not by the attribute, which a shop's admin with actions of its own replaces.
-        actions = super().get_actions(request, **location)
         if self.actions is None or IS_POPUP_VAR in request.GET or not self.has_change_permission(request):
             return actions
         own = ((name, self.get_action(name, **location)) for name in ACTIONS if name not in actions)

@@ -88,6 +88,25 @@ def test_list__own_columns_filters_and_actions_stay(rf, admin_user):
     assert placed.get_actions(request) == {}
 
 
+def test_pages__next_class_whose_actions_are_written_for_the_list_alone(rf, admin_user):
+    """Django 6.1 says for which page actions are asked for, and takes such a class still."""
+    (shirt,) = fill("product", 1)
+
+    class Older(admin.ModelAdmin):
+        def get_actions(self, request):
+            return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    class OlderAdmin(SimilarProductsAdminMixin, Older):
+        pass
+
+    request = rf.get("/")
+    request.user = admin_user
+    shirts = OlderAdmin(Shirt, site)
+    assert [*shirts.get_actions(request)] == [EMBED, RETRY]
+    assert f'value="{EMBED}"' in shirts.changelist_view(request).render().content.decode()
+    assert shirts.change_view(request, str(shirt.pk)).status_code == 200
+
+
 def test_list__own_queryset_without_ours_claims_no_state(rf, admin_user):
     shirts_in_each_state()
 
