@@ -1,6 +1,6 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
-Static: E001 to E006, E016 to E019, E022 and E024; with ``check --deploy`` W015 and W023. With ``check --database
+Static: E001 to E006, E016 to E019, E022 and E028; with ``check --deploy`` W015 and W023. With ``check --database
 default`` and before ``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
 """
 
@@ -61,7 +61,7 @@ def register_all() -> None:
 
 
 def refuse_keys(**kwargs: Any) -> None:
-    """Raise ``SystemCheckError`` for E024 before there is a table, where checks are skipped, as in ``call_command``."""
+    """Raise ``SystemCheckError`` for E028 before there is a table, where checks are skipped, as in ``call_command``."""
     if messages := [message for holder in get_holders() for message in _check_key(holder)]:
         raise SystemCheckError("\n".join(map(str, messages)))
 
@@ -227,7 +227,7 @@ def _encoder() -> Encoder | None:
 
 
 def check_models(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMessage]:
-    """E002, E003, E004, E006, E024: a model's picture, dimensions, manager or key."""
+    """E002, E003, E004, E006, E028: a model's picture, dimensions, manager or key."""
     wanted = None if app_configs is None else {config.label for config in app_configs}
     holders = [holder for holder in get_holders() if wanted is None or holder._meta.app_label in wanted]
     return [message for holder in holders for message in _check_model(holder)]
@@ -246,7 +246,7 @@ def _check_key(model: type[models.Model]) -> list[CheckMessage]:
             hint="Give it one field as primary key and a UniqueConstraint on the others, or keep its vectors on a "
             "companion with a key of its own.",
             obj=model,
-            id="similar_products.E024",
+            id="similar_products.E028",
         )
     ]
 

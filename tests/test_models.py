@@ -14,9 +14,11 @@ from similar_products.search.hnsw_index import index_name
 from tests.drawn_pictures import picture_file
 from tests.models import (
     ChairPhoto,
+    Dish,
     Lamp,
     LimitedEditionScreenPrintedPosterOfMuseum,
     Order,
+    PageLook,
     PrintedShirt,
     RugPhotoLook,
     Shirt,

@@ -53,6 +53,10 @@ def admin_page(tail):
     return lambda client: client.get(f"/admin/shop_demo/product/{tail}").content.decode()
 
 
+def shop_page(tail):
+    return lambda client: client.get(f"/{tail}").content.decode()
+
+
 def photo_page(client):
     answer = client.post(f"/admin/shop_demo/product/{FIRST}/similar-products/", {"photo": picture_file("red", "lime")})
     return answer.content.decode()
@@ -99,6 +103,8 @@ PAGES = {
     "preview": (preview_page, ("href", f"/admin/shop_demo/product/{FIRST}/change/")),
     "fragment": (fragment, ("href", f"/products/{FIRST + 1}/")),
     "tag": (tag, ("href", f"/products/{FIRST + 1}/")),
+    "the shop's product": (shop_page(f"products/{FIRST}/"), ("href", f"/search/?product={FIRST}")),
+    "the shop's search": (shop_page("search/"), ("data-max-bytes", "10485760")),
     "map": (map_page, ("data-group", "1233")),
     "growth": (growth_picture, ("fill-opacity", "0.2")),
 }

@@ -98,3 +98,68 @@ def memory() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SHOW maintenance_work_mem")
         return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def app_role(transactional_db):
+    """Gives the session a role that may read and write rows, as the role of a web process does, and owns nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS similar_products_app")
+        cursor.execute("CREATE ROLE similar_products_app")
+        cursor.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO similar_products_app")
+        cursor.execute("SET ROLE similar_products_app")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+        cursor.execute("DROP OWNED BY similar_products_app")
+        cursor.execute("DROP ROLE similar_products_app")
+
+
+def test_first_fill__by_a_role_that_does_not_own_the_table_goes_over_the_index(app_role):
+    said = []
+    with index_after_load(Shirt, "default", 10_000, say=said.append):
+        assert has_index(Shirt, "default")
+    assert has_index(Shirt, "default")
+    assert said == [
+        "the role does not own the table: the index stays while it is filled, which takes longer (docs/rights.md)."
+    ]
+
+
+def test_missing_index__of_a_table_that_the_role_does_not_own_is_said(app_role):
+    with connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+        drop_index(Shirt, "default")
+        cursor.execute("SET ROLE similar_products_app")
+    said = []
+    with index_after_load(Shirt, "default", 0, say=said.append):
+        pass
+    assert said == [
+        "the vector index is missing, and the role does not own the table: run this as its owner (docs/rights.md)."
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+    build_index(Shirt, "default")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_index__of_other_dimensions_is_built_anew_before_the_load():
+    """As a migration leaves it that altered the column and not the index: no vector can be written."""
+    drop_index(Shirt, "default")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE INDEX shirt_9a438cef_hnsw ON tests_shirt USING hnsw ((embedding::halfvec(64)) halfvec_cosine_ops)"
+        )
+    assert not has_index(Shirt, "default")
+    add_shirts(2)
+    with index_after_load(Shirt, "default", 2):
+        assert embed(Shirt.objects.pending()).embedded == 2
+    assert has_index(Shirt, "default")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_index__of_the_shops_own_that_casts_nothing_is_taken_as_it_is():
+    drop_index(Shirt, "default")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX shirt_9a438cef_hnsw ON tests_shirt USING hnsw (embedding vector_cosine_ops)")
+    assert has_index(Shirt, "default")
+    build_index(Shirt, "default")

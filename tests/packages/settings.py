@@ -36,8 +36,7 @@ LANGUAGE_CODE = "en"
 PARLER_LANGUAGES = {None: ({"code": "en"}, {"code": "de"})}
 ANONYMOUS_USER_NAME = None
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-CACHALOT_ONLY_CACHABLE_APPS = {"cached"}  # and the table that a test names
-CACHEOPS_ENABLED = False  # but in the test that has a Redis
+CACHALOT_ENABLED = CACHEOPS_ENABLED = False  # but in the processes of their tests
 CACHEOPS_REDIS = "redis://127.0.0.1:1/0"
 CACHEOPS = {"packages_shop.pan": {"ops": "all", "timeout": 60}}
 SIMILAR_PRODUCTS = {

@@ -1,4 +1,4 @@
-"""django-modeltranslation, whose managers read other columns: the admin, the API and the commands work as without it."""
+"""django-modeltranslation, whose managers read other columns: admin, API and commands work as without it."""
 
 import pytest
 from django.core.management import call_command
