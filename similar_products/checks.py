@@ -1,11 +1,13 @@
 """System checks: what is wrong with a shop's set-up, in a sentence, with a remedy that can be pasted.
 
 Static: E001 to E006, E016 to E019, E022 and E028; with ``check --deploy`` W015 and W023. With ``check --database
-default`` and before ``migrate``: E009 to E011 and W010 to W014. docs/operating.md lists them.
+default`` and before ``migrate``: E009 to E011, E024, E026 and W011 to W014. docs/operating.md lists them. E025, that
+the app is not installed, comes from the model itself, as none of these checks is registered then.
 """
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -16,7 +18,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.core.management.base import SystemCheckError
-from django.db import connections, models, router
+from django.db import OperationalError, connections, models, router
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import RunSQL
 from django.db.migrations.operations.base import Operation
@@ -41,6 +43,9 @@ from .search.scan import RESULT_NAMES
 AppConfigs: TypeAlias = Sequence[AppConfig] | None
 Check: TypeAlias = Callable[..., list[CheckMessage]]
 
+WHERE_PGVECTOR_COMES_FROM = (
+    "https://github.com/django-similar-products/django-similar-products/blob/main/docs/installing.md"
+)
 RANDOM_PAGE_COST = 2.0
 """At PostgreSQL's default of 4 a table of 10,000 products gets a sequential scan: 50-82 ms instead of 1-3."""
 
@@ -162,7 +167,7 @@ def check_installed_apps(app_configs: AppConfigs, **kwargs: Any) -> list[CheckMe
         Error(
             "django.contrib.postgres is not in INSTALLED_APPS; without it Django writes the vector index with "
             "wrong parentheses.",
-            hint='Add "django.contrib.postgres" to INSTALLED_APPS.',
+            hint='INSTALLED_APPS += ["django.contrib.postgres"]',
             id="similar_products.E001",
         )
     ]
@@ -207,8 +212,8 @@ def _tensorflow_is_loaded() -> CheckMessage:
     hint = "Let processes of their own search by photo."
     if get_settings().embed_on_save == "inline":
         hint = (
-            'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
-            "embed_products from cron; let processes of their own search by photo."
+            f"Set SIMILAR_PRODUCTS = {_with_setting('EMBED_ON_SAVE', 'tasks')} and run a worker (docs/queues.md), or "
+            "'off' there and run embed_products from cron; let processes of their own search by photo."
         )
     return checks.Warning(
         "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
@@ -216,6 +221,17 @@ def _tensorflow_is_loaded() -> CheckMessage:
         hint=hint,
         id="similar_products.W015",
     )
+
+
+def _with_setting(key: str, value: object) -> object:
+    """Return the settings with one key more, to be pasted: paths as text, as a repr of theirs names a class."""
+
+    def plain(given: object) -> object:
+        if isinstance(given, Mapping):
+            return {name: plain(inner) for name, inner in given.items()}
+        return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+    return plain({**getattr(settings, "SIMILAR_PRODUCTS", {}), key: value})
 
 
 def _encoder() -> Encoder | None:
@@ -300,7 +316,7 @@ def _check_manager(holder: type[VisuallySimilarModel]) -> list[CheckMessage]:
 def check_databases(
     app_configs: AppConfigs, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E009 to E011, W010 to W014: PostgreSQL and pgvector as the models need them, where a router puts them."""
+    """E009 to E011, E024, E026, W011 to W014: PostgreSQL and pgvector as models need them, where a router puts them."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
         connection = connections[alias]
@@ -309,13 +325,28 @@ def check_databases(
             messages.append(
                 Error(
                     f"The database {alias!r} is {connection.display_name}; vectors need PostgreSQL with pgvector.",
-                    hint='Set DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql".',
+                    hint=f'Set "ENGINE": "django.db.backends.postgresql" in DATABASES[{alias!r}], with the NAME, USER, '
+                    "PASSWORD, HOST and PORT of a PostgreSQL database.",
                     id="similar_products.E009",
                 )
             )
         elif holders:
-            messages += _check_database(alias, holders)
+            messages += _check_server(alias, holders)
     return messages
+
+
+def _check_server(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
+    try:
+        return _check_database(alias, holders)
+    except OperationalError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        return [
+            Error(
+                f"The database {alias!r} cannot be asked whether it has what vectors need: {reason}.",
+                hint=f"Start PostgreSQL, or correct NAME, USER, PASSWORD, HOST and PORT of DATABASES[{alias!r}].",
+                id="similar_products.E026",
+            )
+        ]
 
 
 def _check_database(alias: str, holders: list[type[VisuallySimilarModel]]) -> list[CheckMessage]:
@@ -391,7 +422,10 @@ def _check_extension(
         return [
             Error(
                 f"The server of the database {alias!r} does not have pgvector.",
-                hint="Install it there, on Debian for example with: apt install postgresql-17-pgvector",
+                hint="Install it there: on Debian and Ubuntu apt install postgresql-17-pgvector (apt.postgresql.org), "
+                "on macOS brew install pgvector, with Docker the image pgvector/pgvector:pg17. Amazon RDS, Cloud SQL, "
+                "Supabase and Neon have it; Azure asks for VECTOR in azure.extensions. More: "
+                f"{WHERE_PGVECTOR_COMES_FROM}",
                 id="similar_products.E010",
             )
         ]
@@ -401,11 +435,11 @@ def _check_extension(
     if any(_creates_extension(operation) for operation in operations):
         return []  # the next migrate does
     return [
-        checks.Warning(
+        Error(
             f"The database {alias!r} does not have the extension vector, and no migration creates it.",
             hint="Put VectorExtension() first into the operations of the migration that adds the embedding of "
             f"{holders[0]._meta.label}: from pgvector.django import VectorExtension",
-            id="similar_products.W010",
+            id="similar_products.E024",
         )
     ]
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
 from django.apps import apps
+from django.core.checks import CheckMessage, Error
 from django.db import models
 from django.db.models.lookups import GreaterThan, LessThan
 from django.db.models.signals import class_prepared
@@ -85,6 +86,15 @@ class VisuallySimilarModel(models.Model):
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
         super().validate_constraints(exclude={*(exclude or ()), *DERIVED_FIELDS})
+
+    @classmethod
+    def check(cls, **kwargs: Any) -> list[CheckMessage]:
+        messages: list[CheckMessage] = super().check(**kwargs)
+        if not apps.is_installed("similar_products"):  # and so none of the app's own checks is registered
+            sentence = f"{cls._meta.label} has vectors, but similar_products is not installed: nothing is embedded."
+            hint = 'INSTALLED_APPS += ["django.contrib.postgres", "similar_products"]'
+            messages.append(Error(sentence, hint=hint, obj=cls, id="similar_products.E025"))
+        return messages
 
 
 @receiver(class_prepared)

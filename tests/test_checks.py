@@ -1,17 +1,20 @@
+import re
 from pathlib import Path
 
 import pytest
 from django.apps import apps
 from django.core.checks import WARNING, CheckMessage, run_checks
 from django.core.management import call_command
-from django.db import connection, migrations, models
+from django.db import OperationalError, connection, migrations, models
 from django.test.utils import isolate_apps
 from pgvector.django import VectorExtension, VectorField
 
 from similar_products import checks
+from similar_products.conf import get_settings
 from similar_products.encoders import TFHubEncoder, litert
 from similar_products.encoders.conversion import file_name, refusal_file
 from similar_products.models import VisuallySimilarModel
+from similar_products.query import SimilarManager
 from tests.models import CheapShirt, PrintedShirt, Shirt
 
 HISTOGRAM = "similar_products.encoders.ColorHistogramEncoder"
@@ -40,7 +43,7 @@ def test_e001__django_contrib_postgres_is_missing(monkeypatch):
         "django.contrib.postgres is not in INSTALLED_APPS; without it Django writes the vector index with wrong "
         "parentheses."
     )
-    assert message.hint == 'Add "django.contrib.postgres" to INSTALLED_APPS.'
+    assert message.hint == 'INSTALLED_APPS += ["django.contrib.postgres"]'
 
 
 @pytest.fixture
@@ -171,6 +174,10 @@ def test_e009__other_database(monkeypatch):
     monkeypatch.setattr(connection, "vendor", "sqlite")
     message = only(checks.check_databases(None, databases=["default"]), "E009")
     assert "vectors need PostgreSQL with pgvector" in message.msg
+    assert message.hint == (
+        'Set "ENGINE": "django.db.backends.postgresql" in DATABASES[\'default\'], with the NAME, USER, PASSWORD, HOST '
+        "and PORT of a PostgreSQL database."
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,45 @@ def test_e010__extension_is_missing(monkeypatch, available, has_migration, sente
         monkeypatch.setattr(checks.MigrationLoader, "__init__", lambda self, connection: None)
     messages = checks._check_extension("default", available, [Shirt])
     assert [message.msg for message in messages] == ([sentence] if sentence else [])
+    assert all(message.is_serious() for message in messages)
+
+
+def test_e010__hint_says_where_pgvector_comes_from():
+    (message,) = checks._check_extension("default", None, [Shirt])
+    assert message.id == "similar_products.E010"
+    for way in (
+        "apt install postgresql-17-pgvector",
+        "brew install pgvector",
+        "pgvector/pgvector:pg17",
+        "RDS",
+        "Azure",
+    ):
+        assert way in message.hint
+    page = message.hint.rpartition("/main/")[2]
+    assert (Path(__file__).parents[1] / page).read_text().startswith("# Where pgvector comes from")
+
+
+def test_e025__app_is_not_installed(monkeypatch, rug):
+    model = rug(image=models.ImageField())
+    assert [message for message in model.check() if message.id.startswith("similar_products")] == []
+    installed = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "similar_products" and installed(name))
+    message = only(model.check(), "E025")
+    assert message.msg == "tests.Rug has vectors, but similar_products is not installed: nothing is embedded."
+    assert message.hint == 'INSTALLED_APPS += ["django.contrib.postgres", "similar_products"]'
+
+
+def test_e026__database_does_not_answer(monkeypatch):
+    def refuse():
+        raise OperationalError("connection failed: Connection refused\n\tIs the server running?")
+
+    monkeypatch.setattr(connection, "cursor", refuse)
+    message = only(checks.check_databases(None, databases=["default"]), "E026")
+    assert message.msg == (
+        "The database 'default' cannot be asked whether it has what vectors need: connection failed: Connection "
+        "refused."
+    )
+    assert message.hint == ("Start PostgreSQL, or correct NAME, USER, PASSWORD, HOST and PORT of DATABASES['default'].")
 
 
 @pytest.mark.django_db
@@ -308,9 +354,10 @@ def test_w015__model_that_only_tensorflow_runs(hub_model, settings):
         "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
         "TensorFlow, 2 s and about 600 MB."
     )
+    pasted = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "tasks"}
     assert message.hint == (
-        'Set SIMILAR_PRODUCTS["EMBED_ON_SAVE"] = "tasks" and run a worker (docs/queues.md), or "off" and run '
-        "embed_products from cron; let processes of their own search by photo."
+        f"Set SIMILAR_PRODUCTS = {pasted!r} and run a worker (docs/queues.md), or 'off' there and run embed_products "
+        "from cron; let processes of their own search by photo."
     )
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     assert only(deployment_messages(), "W015").hint == "Let processes of their own search by photo."
@@ -376,3 +423,55 @@ def test_e019__name_that_each_result_is_given(monkeypatch):
         "saved."
     )
     assert messages[0].hint == "Give the model's another name; its db_column may stay."
+
+
+# What a hint says to paste is pasted.
+
+
+def pasted(hint: str | None, **names: object) -> dict[str, object]:
+    """Return the names that the first assignment in a hint makes."""
+    found = re.search(r"\w+ \+?= .+?(?= on the model| and run |\.$|, or |$)", hint or "")
+    assert found, hint
+    exec(found[0], names)
+    return names
+
+
+def test_hints_of_e001_and_e025__install_the_apps(rug, monkeypatch):
+    monkeypatch.setattr(apps, "is_installed", lambda name: False)
+    hints = [checks.check_installed_apps(None)[0].hint, only(rug(image=models.ImageField()).check(), "E025").hint]
+    assert pasted(hints[0], INSTALLED_APPS=["shop"])["INSTALLED_APPS"] == ["shop", "django.contrib.postgres"]
+    assert pasted(hints[1], INSTALLED_APPS=[])["INSTALLED_APPS"] == ["django.contrib.postgres", "similar_products"]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "wrong"),
+    [
+        ("E003", {"embedding": VectorField(dimensions=7, null=True)}),
+        ("E004", {"embedding": models.TextField()}),
+        ("E006", {"objects": models.Manager()}),
+    ],
+)
+def test_hints_on_models__make_the_model_right(rug, identifier, wrong):
+    hint = only(checks._check_model(rug(image=models.ImageField(), **wrong)), identifier).hint
+    (name,) = wrong
+    right = pasted(hint, VectorField=VectorField, SimilarManager=SimilarManager)[name]
+    with isolate_apps("tests"):
+        assert checks._check_model(rug(image=models.ImageField(), **{name: right})) == []
+
+
+def test_hints_on_settings__are_settings(settings, hub_model):
+    refusal_file(hub_model, TFHubEncoder(HANDLE).conversion_key).write_text("the converter says: no.")
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "MODEL_CACHE": hub_model}
+    settings.SIMILAR_PRODUCTS = pasted(only(deployment_messages(), "W015").hint)["SIMILAR_PRODUCTS"]
+    assert get_settings().embed_on_save == "tasks"
+    assert get_settings().model_cache == hub_model
+    settings.SIMILAR_PRODUCTS = {"EF_SEARCH": "wrong"}
+    settings.SIMILAR_PRODUCTS = pasted(only(run_checks(tags=["similar_products"]), "E005").hint)["SIMILAR_PRODUCTS"]
+    assert run_checks(tags=["similar_products"]) == []
+
+
+@pytest.mark.django_db
+def test_hints_in_sql__can_be_run():
+    for hint in (checks._check_version("default", "0.7.4")[0].hint, checks._check_planner("default", 4)[0].hint):
+        with connection.cursor() as cursor:
+            cursor.execute(hint.rpartition("run: ")[2])

@@ -11,7 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, router
+from django.db import Error, OperationalError, ProgrammingError, router
 from django.db.models import Model, QuerySet
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -133,7 +133,10 @@ def explain_errors(interrupted: str) -> Iterator[None]:
         raise CommandError(str(error), returncode=CANNOT_RUN) from error
     except Error as error:  # some mistakes in a condition only the database notices
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise CommandError(f"The database reports an error: {reason}.", returncode=CANNOT_RUN) from error
+        sentence = f"The database reports an error: {reason}."
+        if isinstance(error, OperationalError | ProgrammingError):  # no server, no table, another database
+            sentence += " Run python manage.py check --database default, which says what is missing."
+        raise CommandError(sentence, returncode=CANNOT_RUN) from error
     except OSError as error:  # no space for the temporary file of vectors, no permission to read a model's file
         raise CommandError(f"A file cannot be read or written: {error}.", returncode=CANNOT_RUN) from error
     except KeyboardInterrupt:

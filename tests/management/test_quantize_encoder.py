@@ -57,8 +57,8 @@ def test_quantize_encoder__writes_an_encoder_that_can_be_compared(model, tmp_pat
     assert 0.97 < float(second.removeprefix(start)[:5]) <= 1
     assert third == (f"What that costs: python manage.py evaluate_similarity tests.Shirt --by FIELD --compare {file}")
     assert fourth == (
-        "To use it, set SIMILAR_PRODUCTS['ENCODER'] to {'BACKEND': 'similar_products.encoders.TFHubEncoder', "
-        f"'OPTIONS': {{'handle': '{file}'}}}} and run embed_products."
+        "To use it, set SIMILAR_PRODUCTS = {'ENCODER': {'BACKEND': 'similar_products.encoders.TFHubEncoder', "
+        f"'OPTIONS': {{'handle': '{file}'}}}}}} and run embed_products."
     )
 
     Shirt.objects.filter(name="gone").delete()

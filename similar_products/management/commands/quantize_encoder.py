@@ -42,11 +42,11 @@ class Command(CatalogueCommand):
         with whole_file(file) as partial_file:
             cosine = quantize(encoder, pixels, partial_file, self.show_step)
         label = products.model._meta.label
-        setting = {"BACKEND": DEFAULT_ENCODER, "OPTIONS": {"handle": str(file)}}
+        setting = {"ENCODER": {"BACKEND": DEFAULT_ENCODER, "OPTIONS": {"handle": str(file)}}}
         self.say(
             f"Written to {file}: {file.stat().st_size / 1e6:.1f} MB; the mean cosine of its vectors to the model's is "
             f"{cosine:.3f}.\nWhat that costs: python manage.py evaluate_similarity {label} --by FIELD --compare "
-            f"{quote(str(file))}\nTo use it, set SIMILAR_PRODUCTS['ENCODER'] to {setting!r} and run embed_products."
+            f"{quote(str(file))}\nTo use it, set SIMILAR_PRODUCTS = {setting!r} and run embed_products."
         )
 
     def _read_pixels(self, products: QuerySet[Model], size: int, sample: int) -> Pixels:
