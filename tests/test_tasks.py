@@ -271,6 +271,9 @@ class Project:
         for block in re.findall(r"```python\n(.*?)```", section(title), re.DOTALL):
             name, _, code = block.partition("\n")
             self.write(name.removeprefix("# "), code)
+        # Beside the keys that are set, as the page says.
+        settings = "from tests.child_settings import SIMILAR_PRODUCTS as OURS\n"
+        self.write("mysite/settings.py", f"{settings}SIMILAR_PRODUCTS = {{**OURS, **SIMILAR_PRODUCTS}}\n")
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
