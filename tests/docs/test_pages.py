@@ -33,6 +33,30 @@ def test_readme__has_no_relative_link():
     assert all(link.startswith("https://") for link in links(ROOT / "README.md"))
 
 
+def test_readme__pictures_are_files_and_not_pages_of_github():
+    """PyPI shows what the address answers: of a page of GitHub that is no picture."""
+    text = (ROOT / "README.md").read_text()
+    addresses = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.MULTILINE))
+    pictures = [addresses.get(name, name) for name in re.findall(r"!\[[^\]]*\][\[(]([^\])]+)[\])]", text)]
+    assert pictures
+    assert all(address.startswith(f"{REPOSITORY}raw/main/docs/") for address in pictures)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links__to_sections_lead_to_headings(page):
+    def anchors(text: str) -> set[str]:
+        if "--8<--" in text:  # the home page has the README's sections
+            text += (ROOT / "README.md").read_text()
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    for link in links(page):
+        name, _, anchor = re.sub(rf"^{REPOSITORY}(blob|raw|tree)/main/", "/", link).partition("#")
+        if anchor and ":" not in name:
+            other = (ROOT / name[1:] if name.startswith("/") else page.parent / name) if name else page
+            assert anchor in anchors(other.read_text()), link
+
+
 def imported_names() -> list[tuple[str, str]]:
     """Return what the pages import or list as public: modules of the app and names in them."""
     lines = re.findall(
