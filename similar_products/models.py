@@ -92,7 +92,8 @@ class VisuallySimilarModel(models.Model):
         messages: list[CheckMessage] = super().check(**kwargs)
         if not apps.is_installed("similar_products"):  # and so none of the app's own checks is registered
             sentence = f"{cls._meta.label} has vectors, but similar_products is not installed: nothing is embedded."
-            hint = 'INSTALLED_APPS += ["django.contrib.postgres", "similar_products"]'
+            missing = [name for name in ("django.contrib.postgres", "similar_products") if not apps.is_installed(name)]
+            hint = f"INSTALLED_APPS += {missing}"
             messages.append(Error(sentence, hint=hint, obj=cls, id="similar_products.E025"))
         return messages
 

@@ -66,6 +66,8 @@ def paste_commands(shop: PastedShop, block: Block, following: Block | None) -> N
             # find_duplicates has found some, and embed_products a damaged picture.
             exit_codes = (0, 1) if re.search("find_duplicates|embed_products", line) else (0,)
             shop.run(line.replace("127.0.0.1:8000", f"127.0.0.1:{shop.port}"), exit_codes=exit_codes)
+            if "curl " in line:
+                _see_refusal(shop.output, following)
             written = re.search(r"--output (\S+\.json)", line)
             printed += (shop.folder / written[1]).read_text() if written else shop.output
     shop.output = printed
@@ -120,8 +122,15 @@ def compare_text(shop: PastedShop, block: Block, following: Block | None) -> Non
 
 
 def send_request(shop: PastedShop, block: Block, following: Block | None) -> None:
-    """Send a request of one line to the API."""
+    """Send a request of one line to the API; it is answered, unless the page goes on with an error."""
     shop.try_out("request", block.text.strip())
+    _see_refusal(shop.output, following)
+
+
+def _see_refusal(answer: str, following: Block | None) -> None:
+    is_meant = following is not None and following.language == "json" and '"detail"' in following.text
+    if '"detail"' in answer and not is_meant:
+        raise PasteError(f"The API refuses: {answer}")
 
 
 def run_sql(shop: PastedShop, block: Block, following: Block | None) -> None:
