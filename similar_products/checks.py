@@ -27,7 +27,7 @@ from django.db.models.signals import pre_migrate
 from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
-from .conf import MAX_DIMENSIONS, get_settings
+from .conf import MAX_DIMENSIONS, get_settings, refuse_database
 from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
 from .encoders import Encoder, EncoderError, get_encoder
@@ -319,12 +319,11 @@ def check_databases(
     """E009 to E011, E024, E026, W011 to W014: PostgreSQL and pgvector as models need them, where a router puts them."""
     messages: list[CheckMessage] = []
     for alias in databases or ():
-        connection = connections[alias]
         holders = [holder for holder in get_holders() if router.allow_migrate_model(alias, holder)]
-        if holders and connection.vendor != "postgresql":
+        if holders and (sentence := refuse_database(alias)):
             messages.append(
                 Error(
-                    f"The database {alias!r} is {connection.display_name}; vectors need PostgreSQL with pgvector.",
+                    sentence,
                     hint=f'Set "ENGINE": "django.db.backends.postgresql" in DATABASES[{alias!r}], with the NAME, USER, '
                     "PASSWORD, HOST and PORT of a PostgreSQL database.",
                     id="similar_products.E009",

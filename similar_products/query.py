@@ -29,6 +29,7 @@ from .search.scan import DISTANCE, RESULT_NAMES, ScanSettings, Similarity, Simil
 from .search.targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
+QuerySetT = TypeVar("QuerySetT", bound="models.QuerySet[Any]")
 
 
 def similar_to(
@@ -122,12 +123,12 @@ def _with_distance(
     return narrow(found, is_current, ~models.Exists(_nearer_pictures(comparison))), {"matched_image": F(matched)}
 
 
-def narrow(queryset: "models.QuerySet[ModelT]", *conditions: Any, **lookups: Any) -> "models.QuerySet[ModelT]":
+def narrow(queryset: QuerySetT, *conditions: Any, **lookups: Any) -> QuerySetT:
     """Return ``queryset.filter(...)``, whatever the queryset's own ``filter`` makes of the names of fields.
 
     That of django-modeltranslation takes another column for each language, and our conditions mean the one we read.
     """
-    found: models.QuerySet[ModelT] = queryset._chain()  # type: ignore[attr-defined]
+    found: QuerySetT = queryset._chain()  # type: ignore[attr-defined]
     if found.query.is_sliced:
         raise TypeError("A slice cannot be filtered: filter first, then slice.")
     found.query.add_q(Q(*conditions, **lookups))

@@ -11,12 +11,13 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, OperationalError, ProgrammingError, router
+from django.db import Error, OperationalError, ProgrammingError, connections, router
 from django.db.models import Model, QuerySet
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
+from ..conf import refuse_database
 from ..embedding.timeouts import without_limits
 from ..encoders import Encoder, EncoderError, get_encoder
 from ..models import get_holders
@@ -54,7 +55,14 @@ class CatalogueCommand(BaseCommand):
         self.database: str | None = options["database"]
         self.verbosity: int = options["verbosity"]
         with explain_errors(self.interrupted), without_limits():
+            self._refuse_databases()
             return super().execute(*args, **options)
+
+    def _refuse_databases(self) -> None:
+        """Raise ``ImproperlyConfigured`` where the products' database is not PostgreSQL."""
+        for alias in {self.database or router.db_for_read(holder) for holder in get_holders()}:
+            if alias in connections and (sentence := refuse_database(alias)):
+                raise ImproperlyConfigured(sentence)
 
     @property
     def shows_progress(self) -> bool:
