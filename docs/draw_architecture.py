@@ -20,6 +20,8 @@ PURPOSES = {
     "catalogue": "all products at once",
     "signals": "a picture is saved",
     "checks": "manage.py check",
+    "migrating": "manage.py migrate",
+    "spreadsheets": "django-import-export",
     "templatetags": "{% similar_products %}",
     "management": "manage.py commands",
     "admin": "Django's admin",

@@ -15,11 +15,14 @@ LONGEST_FUNCTION = 50
 
 TESTED_ELSEWHERE = {
     "apps.py": "test_signals.py",
+    "embedding/caches.py": "packages/test_caches.py",
+    "embedding/schemas.py": "packages/test_tenants.py",
     "encoders/tensorflow.py": "encoders/test_tfhub.py",
     "merchandising/apps.py": "merchandising/test_rules.py",
     "pictures/limits.py": "pictures/test_gate.py",
     "rest_framework/urls.py": "rest_framework/test_views.py",
     "search/hnsw_index.py": "test_models.py",
+    "spreadsheets.py": "packages/test_columns.py",
     "templatetags/similar_products.py": "test_templatetags.py",
 }
 """Modules without a test file of their name, and the file that tests them."""

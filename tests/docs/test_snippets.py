@@ -26,6 +26,9 @@ from tests.drawn_pictures import picture_bytes
 pytestmark = pytest.mark.slow
 
 RUN_ELSEWHERE = {
+    "docs/packages.md": (
+        "tests/packages/test_querysets.py::test_similar_to__rows_of_django_polymorphic_are_of_their_own_class"
+    ),
     "docs/oscar.md": "tests/docs/test_oscar.py::test_page__commands_migrate_and_fill_the_shop",
     'python3 -m venv .venv && .venv/bin/pip install -e ".[demo]"': (
         "tests/shop_demo/test_demo.py::test_demo__sets_the_shop_up_once"

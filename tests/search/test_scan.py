@@ -4,7 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
+from django.core.paginator import Paginator
 from django.db import connection, transaction
+from django.db.models import F, Min
 from django.db.models.sql import Query
 
 from similar_products.search import scan
@@ -150,3 +152,99 @@ def test_similar_query__combined_ones_are_not_completed(items, catalogue, django
         found = {row["name"] for row in first.union(second).order_by("distance", "pk")[:9]}
     assert found == {"item 00", "item 01", "item 10", "item 11"}
     assert not scan.is_nearest_first(first.union(second).order_by("distance", "pk").query)
+
+
+TAKEN = "choose another name|give your own"
+
+
+@pytest.mark.parametrize("name", ["distance", "similarity", "likeness", "pinned", "matched_image"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda rows, target, name: rows.similar_to(target, rows.model._default_manager.annotate(**{name: F("pk")})),
+        lambda rows, target, name: rows.similar_to(target, rows.model._default_manager.alias(**{name: F("pk")})),
+        lambda rows, target, name: rows.similar_to(target, rows.model._default_manager.extra(select={name: "1"})),
+        lambda rows, target, name: rows.similar_to(target).annotate(**{name: F("pk")}),
+        lambda rows, target, name: rows.similar_to(target).alias(**{name: F("pk")}),
+        lambda rows, target, name: rows.similar_to(target).values(**{name: F("pk")}),
+        lambda rows, target, name: rows.similar_to(target).extra(select={name: "1"}),
+    ],
+    ids=["annotate before", "alias before", "extra before", "annotate", "alias", "values", "extra"],
+)
+def test_similar_to__refuses_its_own_names_for_something_else(catalogue, items, query, name):
+    for target in (items[0].row, catalogue.model()):  # one that is not saved has no similar products
+        with pytest.raises(TypeError, match=TAKEN):
+            query(catalogue, target, name)
+
+
+def test_similar_to__may_be_given_its_own_values_again(catalogue, items):
+    found = catalogue.similar_to(items[0].row).annotate(distance=F("distance"), twice=F("distance") * 2)[:3]
+    assert [row.twice for row in found] == [row.distance * 2 for row in found]
+
+
+def test_similar_to__again_on_its_own_result_is_refused(catalogue, items):
+    with pytest.raises(TypeError, match=TAKEN):
+        catalogue.similar_to(items[1].row, catalogue.similar_to(items[0].row))
+
+
+CHAINED = {
+    "filter": lambda found: found.filter(distance__lt=2.5, similarity__gte=0),
+    "exclude": lambda found: found.exclude(similarity__lt=0),
+    "order": lambda found: found.order_by("-distance", "similarity"),
+    "annotate": lambda found: found.annotate(far=F("distance") + F("similarity")),
+    "values": lambda found: found.values("distance", "similarity", "name"),
+    "values list": lambda found: found.values_list("similarity", flat=True),
+    "only": lambda found: found.only("name"),
+    "slice": lambda found: found[2:4],
+    "reverse": lambda found: found.reverse(),
+    "ranked": lambda found: ranked(found, 3),
+    "union": lambda found: found.union(found),
+    "count": lambda found: [found.count()],
+    "aggregate": lambda found: [found.aggregate(nearest=Min("distance"))["nearest"]],
+    "iterator": lambda found: found.iterator(),
+    "subquery": lambda found: found.model._default_manager.filter(pk__in=found.values("pk")),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINED.values(), ids=CHAINED)
+def test_similar_to__an_empty_answer_takes_what_a_full_one_takes(catalogue, items, chain):
+    full, empty = catalogue.similar_to(items[0].row), catalogue.similar_to(catalogue.model())
+    assert len(list(chain(full))) > 0
+    assert list(chain(empty)) in ([], [0], [None])
+
+
+def test_similar_to__similarity_is_a_column_like_others(catalogue, items):
+    found = catalogue.similar_to(items[0].row)
+    rows = {row.name: row.similarity for row in found[:5]}
+    assert {row["name"]: row["similarity"] for row in found.values("name", "similarity")[:5]} == pytest.approx(rows)
+    assert {row["name"]: row["similarity"] for row in found.values("name", "similarity", "distance")[:5]} == rows
+    assert list(found.values_list("similarity", flat=True)[:5]) == pytest.approx(list(rows.values()))
+    assert [row.similarity for row in found.order_by("-similarity")[:5]] == pytest.approx(list(rows.values()))
+
+
+@pytest.mark.parametrize(("name", "count"), [("product", 800), ("pictures", 100)])
+def test_similar_to__pages_are_disjoint_and_complete(name, count):
+    """Django's Paginator asks for each page alone, and what an index gives depends on where its scan ends."""
+    random = np.random.default_rng(3)
+    centres = random.normal(size=(20, 128))
+    vectors = centres[random.integers(0, 20, count)] + 0.9 * random.normal(size=(count, 128))
+    items = [Item(f"{number:03}", [Picture(vector(*values))]) for number, values in enumerate(vectors)]
+    catalogue = CATALOGUES[name]
+    catalogue.fill(items)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    for item in items[:3]:
+        pages = Paginator(catalogue.similar_to(item.row), 12)
+        shown = [row.pk for number in pages.page_range for row in pages.page(number)]
+        assert len(shown) == len({*shown}) == count - 1
+
+
+def test_similar_to__a_page_is_the_same_whatever_form_asks_for_it(items, catalogue):
+    similar = catalogue.similar_to(items[0].row)
+    names = [row.name for row in similar[3:6]]
+    assert list(similar.values_list("name", "pk")[3:6]) == [(row.name, row.pk) for row in similar[3:6]]
+    assert [row.name for row in similar[3:]][:3] == names
+    assert list(similar[5:5]) == []
+    assert [row.name for row in similar[10:20]] == ["item 11"]
+    assert list(similar[30:40]) == []
