@@ -5,6 +5,7 @@ mending here: it shows as pending by its columns, and the next ``embed_products`
 """
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
 from django.db import connections, models, transaction
 from django.db.models import Field, FileField
-from django.db.models.signals import post_init, post_save, pre_save
+from django.db.models.signals import post_init, post_save, pre_init, pre_save
 
 from .embedding.caches import forget_results
 from .embedding.companions import Hop, get_hops
@@ -44,6 +45,7 @@ def connect() -> None:
         hops.setdefault(hop.field, []).append(hop)
     for field, same in hops.items():
         receivers = [
+            (pre_init, partial(notice_loading)),
             (post_init, partial(remember_value, attname=field.attname)),
             (post_save, partial(ask_for_embedding, field=field, hops=same)),
         ]
@@ -58,6 +60,10 @@ def connect() -> None:
 
 # What is known of a picture between the loading and the saving of its instance stands on the instance's state,
 # which is no field, is not compared, and goes with the instance wherever it goes, into a cache's pickle as well.
+
+
+MADE_BY_HAND = "similar_products made by hand"
+_instance = threading.local()
 
 
 def _loaded(attname: str) -> str:
@@ -80,11 +86,23 @@ def _request(attname: str) -> str:
     return f"similar_products {attname} request"
 
 
+def notice_loading(args: tuple[Any, ...], **kwargs: Any) -> None:
+    """Note whether the instance being made is loaded, which Django does by position."""
+    _instance.is_loaded = bool(args)
+
+
 def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> None:
-    """Keep a picture's name, or a foreign key, as it was loaded, so that a later save can tell without a query."""
-    if attname in instance.__dict__:
-        instance._state.__dict__[_loaded(attname)] = _name(instance.__dict__[attname])
-        instance._state.__dict__[_loaded_at(attname)] = time.time()
+    """Keep a picture's name, or a foreign key, as it was loaded, so that a later save can tell without a query.
+
+    What an instance was made with by hand is not what the database has: Wagtail makes one of a revision's JSON, and
+    saves it as if it had been loaded.
+    """
+    state = instance._state.__dict__
+    if not _instance.is_loaded:
+        state[MADE_BY_HAND] = True
+    elif attname in instance.__dict__:
+        state[_loaded(attname)] = _name(instance.__dict__[attname])
+        state[_loaded_at(attname)] = time.time()
 
 
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
@@ -108,8 +126,8 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     image = picture.attname
     value = instance.__dict__.get(image)
     if instance._state.adding:
-        state.pop(_loaded(image), None)  # made by hand: nothing was loaded
-    elif value and _loaded(image) not in state and getattr(value, "_committed", False):
+        state.pop(_loaded(image), None)  # made by hand, by position
+    elif value and not {_loaded(image), MADE_BY_HAND} & state.keys() and getattr(value, "_committed", False):
         state[_loaded(image)] = _name(value)  # deferred, then read
     if isinstance(value, File):
         # What a save that failed has noted stands: by then its file was stored, and is committed now.
@@ -163,6 +181,7 @@ def ask_for_embedding(
     if request is not None and request.is_rolled_back():
         before, assigned = None, "bytes"
     state[_loaded(attname)] = name
+    state.pop(MADE_BY_HAND, None)
     if name == before and not (name and assigned == "bytes"):
         return
     columns: dict[str, str | None] = {}
