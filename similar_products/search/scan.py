@@ -175,9 +175,12 @@ class SimilarCompiler(SQLCompiler):
 
     def get_order_by(self) -> Any:
         order_by = super().get_order_by()
-        is_by_index = is_nearest_first(self.query) and self.query.is_sliced
         connection: Any = self.connection
-        return order_by[:1] if is_by_index and connection.pg_version < INDEX_SORTS_TIES else order_by
+        if connection.pg_version >= INDEX_SORTS_TIES or not (is_nearest_first(self.query) and self.query.is_sliced):
+            return order_by
+        # Rows are sorted here by both; which of two at the same distance a subquery has does not matter.
+        is_sorted = self._key is not None and "distance" in (self.annotation_col_map or {})
+        return order_by[:1] if is_sorted or self.query.subquery else order_by
 
     def execute_sql(
         self, result_type: Any = MULTI, chunked_fetch: bool = False, chunk_size: int = GET_ITERATOR_CHUNK_SIZE

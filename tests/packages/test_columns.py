@@ -118,3 +118,27 @@ def test_graphene__type_of_all_columns_but_the_derived_ones(kettles):
     schema = graphene.Schema(query=Query)
     assert "embedding" not in str(schema)
     assert schema.execute("{ kettles { name } }").data["kettles"][0] == {"name": "red"}
+
+
+def test_rest_framework__leaves_the_derived_columns_out(kettles, django_assert_num_queries):
+    from rest_framework.serializers import ModelSerializer
+
+    class KettleSerializer(ModelSerializer):
+        class Meta:
+            model = Kettle
+            fields = "__all__"
+
+    with django_assert_num_queries(1):
+        shown = KettleSerializer(Kettle.objects.all(), many=True).data
+    assert {*shown[0]} == {"id", "name", "price", "image"}
+
+
+def test_django_filter__of_all_columns_but_the_derived_ones(kettles):
+    from django_filters import FilterSet
+
+    class KettleFilter(FilterSet):
+        class Meta:
+            model = Kettle
+            exclude = (*DERIVED_FIELDS, "image")
+
+    assert [kettle.name for kettle in KettleFilter({"name": "red"}, Kettle.objects.all()).qs] == ["red"]

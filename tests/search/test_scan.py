@@ -71,7 +71,8 @@ def test_index__that_ends_early_does_not_cost_a_row(
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
     similar = catalogue.similar_to(at_angle(0.0)).filter(name__gt="item 05")
-    assert len(similar.values("name")[:5]) < 3  # this is what the index gives
+    inner = similar[:5].values("pk")
+    assert catalogue.model._default_manager.filter(pk__in=inner).count() < 3  # this is what the index gives
     with django_assert_num_queries(4 if form == "offset" else 2):
         if form == "list":
             assert names(similar[:5]) == [f"item {number:02}" for number in range(6, 11)]

@@ -523,7 +523,7 @@ def test_explain__filter_over_many_rows_uses_the_vector_index(explain):
     assert f"Index Scan using {catalogue.index}" in explain(similar)
 
 
-def test_explain__tie_break_by_key_costs_a_sort_of_few_rows_only(catalogue, many, explain):
+def test_explain__tie_break_by_key_costs_a_sort_of_few_rows_only(sorts_ties, catalogue, many, explain):
     """Ordered by distance already, the rows are sorted by key in batches of 32, not all of them."""
     plan = explain(catalogue.similar_to(many[0].row)[:12])
     assert "Incremental Sort" in plan
