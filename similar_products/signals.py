@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.apps import apps
+from django.core.exceptions import SuspiciousOperation
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage
 from django.db import connections, models, transaction
@@ -21,7 +22,7 @@ from django.db.models.signals import post_init, post_save, pre_init, pre_save
 
 from .embedding.caches import forget_results
 from .embedding.companions import Hop, get_hops
-from .embedding.schemas import current_schema, in_schema
+from .embedding.schemas import current_schema
 from .search.placement import SOURCE_SEPARATOR
 from .tasks import embed_after_commit
 
@@ -145,7 +146,7 @@ def _is_stored_anew(state: dict[str, Any], picture: FileField, value: Any) -> bo
         return False
     try:
         modified = picture.storage.get_modified_time(value).timestamp()
-    except OSError:
+    except (OSError, SuspiciousOperation):
         return False
     return bool(modified > state[_loaded_at(picture.attname)] - MODIFIED_TOLERANCE)
 
@@ -227,12 +228,12 @@ class Request:
 
     def __call__(self) -> None:
         self.is_done = True
-        with in_schema(self.using, self.schema):
-            embed_after_commit(self.model_label, self.pk, self.using)
+        embed_after_commit(self.model_label, self.pk, self.using, self.schema)
 
     def is_rolled_back(self) -> bool:
         """Return whether the commit that was waited for will not come."""
-        return not self.is_done and all(each[1] is not self for each in connections[self.using].run_on_commit)
+        # By value: the instance, and its request with it, may have been copied or pickled.
+        return not self.is_done and all(each[1] != self for each in connections[self.using].run_on_commit)
 
 
 def _name(value: Any) -> Any:

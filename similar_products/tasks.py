@@ -62,16 +62,20 @@ def embed_or_enqueue(model_label: str, pk: str, using: str) -> None:
         import_string(embed_on_save)(model_label, pk, using)
 
 
-def embed_after_commit(model_label: str, pk: str, using: str) -> None:
-    """Do what ``embed_or_enqueue`` does. A failure is logged, the row stays pending, the save has succeeded."""
+def embed_after_commit(model_label: str, pk: str, using: str, schema: str = "") -> None:
+    """Do what ``embed_or_enqueue`` does in the schema of the save.
+
+    A failure is logged, the row stays pending, the save has succeeded.
+    """
     try:
-        embed_or_enqueue(model_label, pk, using)
+        with in_schema(using, schema):
+            embed_or_enqueue(model_label, pk, using)
     except Exception:
         logger.exception("%s of %s was not embedded; it stays pending.", model_label, pk)
 
 
 def _embed_product_task(model_label: str, pk: str, using: str = DEFAULT_DB_ALIAS, schema: str = "") -> None:
-    with in_schema(using, schema or current_schema(using)):
+    with in_schema(using, schema):
         embed_product(model_label, pk, using)
 
 

@@ -89,7 +89,7 @@ def test_save__of_a_name_in_the_storage_embeds_it(picture):
 def asked(monkeypatch) -> list[tuple[str, str, str]]:
     """Holds what would have been embedded after each commit."""
     calls: list[tuple[str, str, str]] = []
-    monkeypatch.setattr(signals, "embed_after_commit", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(signals, "embed_after_commit", lambda *arguments: calls.append(arguments[:3]))
     return calls
 
 
@@ -883,3 +883,16 @@ def test_save__of_an_instance_made_of_a_revision_embeds_its_picture():
     assert made.image.size
     made.save()
     assert Shirt.objects.ready().count() == 1
+
+
+def test_save__of_a_copy_within_the_transaction_asks_once(placement, ready, asked, django_assert_num_queries):
+    """As Django's TestCase copies what setUpTestData has made, for each test."""
+    model, _ = placement
+    with transaction.atomic():
+        row = model.objects.get()
+        by_assigning_a_file(row)
+        with django_assert_num_queries(1):
+            copy.deepcopy(row).save()
+        with django_assert_num_queries(1):
+            pickle.loads(pickle.dumps(row)).save()
+    assert len(asked) == 1

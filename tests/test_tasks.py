@@ -46,7 +46,7 @@ def asked(monkeypatch) -> list[list[str]]:
     """Holds what saves ask for, as it comes out of a queue that speaks JSON."""
     calls: list[list[str]] = []
     monkeypatch.setattr(
-        signals, "embed_after_commit", lambda *arguments: calls.append(json.loads(json.dumps(arguments)))
+        signals, "embed_after_commit", lambda *arguments: calls.append(json.loads(json.dumps(arguments[:3])))
     )
     return calls
 

@@ -13,6 +13,7 @@ from django.db.models import F, Model, QuerySet
 from django.utils.translation import gettext, ngettext
 
 from ..conf import get_settings
+from ..embedding.schemas import current_schema
 from ..embedding.states import count_pictures, is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
 from ..query import all_rows
@@ -131,6 +132,6 @@ def _embed_each(outcome: Outcome, label: str, keys: list[Hashable], using: str, 
 def _embed(label: str, pk: str, using: str, *, is_queued: bool) -> None:
     if is_queued and transaction.get_connection(using).in_atomic_block:
         # A worker must not look before the request's transaction has made the failed ones pending.
-        transaction.on_commit(partial(embed_after_commit, label, pk, using), using=using)
+        transaction.on_commit(partial(embed_after_commit, label, pk, using, current_schema(using)), using=using)
     else:
         embed_or_enqueue(label, pk, using)

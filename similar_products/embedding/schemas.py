@@ -14,8 +14,8 @@ def current_schema(using: str) -> str:
 
 @contextmanager
 def in_schema(using: str, schema: str) -> Iterator[None]:
-    """Set the connection to the schema that ``current_schema`` gave, and back afterwards."""
-    if schema == current_schema(using):
+    """Set the connection to the schema that ``current_schema`` gave, and back afterwards; '' leaves it as it is."""
+    if schema in ("", current_schema(using)):
         yield
         return
     connection: Any = connections[using]

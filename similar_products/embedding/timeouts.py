@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
@@ -25,7 +25,8 @@ def without_limits() -> Iterator[None]:
         stack.callback(connection_created.disconnect, lift)
         for connection in connections.all(initialized_only=True):
             if connection.connection is not None:
-                lift(connection)
+                with suppress(OperationalError, InterfaceError):  # a lost one, which is made anew when it is needed
+                    lift(connection)
         yield
 
 
