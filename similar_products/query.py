@@ -8,7 +8,6 @@ from django.db.models import F, OuterRef, Q, Value
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.lookups import IsNull
 from django.db.models.sql import Query
-from django.db.models.sql.datastructures import Join
 
 from .conf import get_settings, listed
 from .encoders import get_encoder
@@ -25,7 +24,16 @@ from .search.placement import (
 )
 from .search.ranking import RankingOptions
 from .search.ranking import ranked as ranked
-from .search.scan import DISTANCE, RESULT_NAMES, ScanSettings, Similarity, SimilarQuery, annotate, turn_into
+from .search.scan import (
+    DISTANCE,
+    RESULT_NAMES,
+    ScanSettings,
+    Similarity,
+    SimilarQuery,
+    annotate,
+    repeats_rows,
+    turn_into,
+)
 from .search.targets import Comparison, Products, Target, compare_with
 
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -128,6 +136,7 @@ def narrow(queryset: QuerySetT, *conditions: Any, **lookups: Any) -> QuerySetT:
 
     That of django-modeltranslation takes another column for each language, and our conditions mean the one we read.
     """
+    queryset._not_support_combined_queries("filter")  # type: ignore[attr-defined]
     found: QuerySetT = queryset._chain()  # type: ignore[attr-defined]
     if found.query.is_sliced:
         raise TypeError("A slice cannot be filtered: filter first, then slice.")
@@ -163,13 +172,7 @@ def _one_row_each(queryset: "models.QuerySet[ModelT]") -> "models.QuerySet[Model
     already. One that selects from the joined tables is left as it is.
     """
     query: Any = queryset.query
-    relations: list[Any] = [
-        join.join_field
-        for alias, join in query.alias_map.items()
-        if query.alias_refcount[alias] and isinstance(join, Join)
-    ]
-    repeats = any(relation.one_to_many or relation.many_to_many for relation in relations)
-    if query.group_by is not None or not (repeats or query.distinct):
+    if query.group_by is not None or not (repeats_rows(query) or query.distinct):
         return queryset
     table = queryset.model._meta.db_table
     columns: Any = query._gen_cols(query.annotations.values(), include_external=True)

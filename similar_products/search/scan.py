@@ -1,6 +1,6 @@
 """The scan of ``similar_to``: pgvector's settings for it, and its rows put right as they come from the database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
 from operator import itemgetter
@@ -12,6 +12,7 @@ from django.db.models.expressions import Col
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.constants import GET_ITERATOR_CHUNK_SIZE, MULTI
+from django.db.models.sql.datastructures import Join
 
 from ..conf import listed
 from .expressions import Condition, Written
@@ -28,6 +29,8 @@ DISTANCE = "_similar_distance"
 """The alias that rows are ordered by: ``distance`` is there for the shop."""
 RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
 """What a result carries; a field or an annotation of that name would be written over."""
+FIRST_BLOCK = 128
+"""Rows of the first block of the list that pages with an offset are taken from."""
 INDEX_SORTS_TIES = 170_000
 """PostgreSQL 16 and earlier cannot sort what an index orders by distance by the key as well, and leave the index."""
 
@@ -119,6 +122,16 @@ def turn_into(query: Query, mixin: type[QueryT]) -> QueryT:
     return query  # type: ignore[return-value]  # by the line before
 
 
+def repeats_rows(query: Any) -> bool:
+    """Return whether a join of the query may give a product several rows."""
+    relations: list[Any] = [
+        join.join_field
+        for alias, join in query.alias_map.items()
+        if query.alias_refcount[alias] and isinstance(join, Join)
+    ]
+    return any(relation.one_to_many or relation.many_to_many for relation in relations)
+
+
 def comparison_of(query: Query) -> Comparison | None:
     """Return what the rows of ``query`` are compared with, or ``None`` where it is not one of ``similar_to``."""
     # Whatever its class, which a shop's packages may have exchanged since, as django-tree-queries does.
@@ -167,7 +180,9 @@ class SimilarCompiler(SQLCompiler):
 
     def get_select(self, with_col_aliases: bool = False) -> Any:
         select, klass_info, annotations = super().get_select(with_col_aliases)
-        if self._is_for_rows and {"distance", "similarity"} <= (annotations or {}).keys():
+        has_both = {"distance", "similarity"} <= (annotations or {}).keys()
+        is_compared = self.query.distinct or "similarity" in repr(self.query.order_by)  # rows are, by this column
+        if self._is_for_rows and has_both and not is_compared:
             # Follows from the distance, which PostgreSQL would work out a second time.
             place = annotations["similarity"]
             select[place] = (select[place][0], ("NULL::float8", ()), select[place][2])
@@ -176,7 +191,8 @@ class SimilarCompiler(SQLCompiler):
     def get_order_by(self) -> Any:
         order_by = super().get_order_by()
         connection: Any = self.connection
-        if connection.pg_version >= INDEX_SORTS_TIES or not (is_nearest_first(self.query) and self.query.is_sliced):
+        is_by_index = is_nearest_first(self.query) and self.query.is_sliced
+        if not is_by_index or connection.pg_version >= INDEX_SORTS_TIES:
             return order_by
         # Rows are sorted here by both; which of two at the same distance a subquery has does not matter.
         is_sorted = self._key is not None and "distance" in (self.annotation_col_map or {})
@@ -193,10 +209,11 @@ class SimilarCompiler(SQLCompiler):
             return map(self._with_similarities, chunks(MULTI, chunked_fetch, chunk_size))
         if self.query.low_mark and not self.query.is_empty():
             self.setup_query()  # which says what is selected
-            if self._key is not None:
+            if self._has_row_each:
                 return [self._rows_from_the_first()]
         rows = [row for chunk in chunks(MULTI) for row in self._with_similarities(chunk)]
-        return [self._complete(self._sorted(rows))]
+        rows = self._sorted(rows)
+        return [rows if self.query.low_mark else self._complete(rows)]
 
     def _with_similarities(self, rows: Iterable[RowTuple]) -> list[RowTuple]:
         columns = self.annotation_col_map or {}
@@ -204,6 +221,12 @@ class SimilarCompiler(SQLCompiler):
             return list(rows)
         distance, place = columns["distance"], columns["similarity"]
         return [(*row[:place], min(max(1.0 - row[distance], 0.0), 1.0), *row[place + 1 :]) for row in rows]
+
+    @property
+    def _has_row_each(self) -> bool:
+        """Whether a row is a product, known by its key, and means the same whatever rows come before it."""
+        is_numbered = any(column.contains_over_clause for column in self.query.annotation_select.values())
+        return self._key is not None and not is_numbered and (self.query.default_cols or not repeats_rows(self.query))
 
     @property
     def _key(self) -> int | None:
@@ -229,7 +252,7 @@ class SimilarCompiler(SQLCompiler):
         comparison = cast("Comparison", self.query.comparison)
         if key is None:
             return rows
-        if self.klass_info and len({row[key] for row in rows}) < len(rows):
+        if self.query.default_cols and len({row[key] for row in rows}) < len(rows):
             # A filter over a to-many relation after similar_to gives one row for each match, Django's way. Where a
             # slice of products ends cannot be told from a slice of rows.
             products = {row[key]: row for row in reversed(self._rows_of(self._everything()))}
@@ -247,29 +270,36 @@ class SimilarCompiler(SQLCompiler):
         return query
 
     def _rows_from_the_first(self) -> list[RowTuple]:
-        """Return the rows of a slice with an offset, from the pages before it on.
+        """Return the rows of a slice with an offset: of the first page, and then of one list without what that has.
 
         Where a scan ends decides in part what it finds, so with an OFFSET a product was on two pages and another on
-        none. Each block of pages is the nearest of what no block before it had, and as long as all of these.
+        none. The list is made of blocks, each the nearest of what no block before it has, and as long as all of these.
         """
-        first, stop = self.query.low_mark, self.query.high_mark
-        size = None if stop is None else stop - first
-        is_page = size is not None and first % size == 0
+        first, stop, key = self.query.low_mark, self.query.high_mark, cast("int", self._key)
+        size = 0 if stop is None else stop - first
+        is_page = size > 0 and first % size == 0  # the last one of a list is shorter; the first one is in the list then
+        shown = {row[key] for row in self._nearest(size)} if is_page else set()
         rows: list[RowTuple] = []
-        limit = size if is_page else first
+        limit = FIRST_BLOCK
         while stop is None or len(rows) < stop:
-            query = self.query.clone()
-            query.clear_limits()
-            query.set_limits(high=limit)
-            if rows:
-                keys = Value([row[cast("int", self._key)] for row in rows])
-                query.add_q(Q(Condition("{key} <> ALL({keys})", key="pk", keys=keys)))
-            found = self._rows_of(query)
+            found = self._nearest(limit, rows)
             rows += found
-            if limit is None or len(found) < limit:
+            if len(found) < limit:
                 break
-            limit = len(rows) if is_page else size
-        return rows[first:stop]
+            limit = len(rows)
+        others = [row for row in rows if row[key] not in shown] if is_page else rows
+        before = size if is_page else 0
+        return others[first - before : None if stop is None else stop - before]
+
+    def _nearest(self, limit: int, others: Sequence[RowTuple] = ()) -> list[RowTuple]:
+        """Return the first ``limit`` rows, but for ``others``."""
+        query = self.query.clone()
+        query.clear_limits()
+        query.set_limits(high=limit)
+        if others:
+            keys = Value([row[cast("int", self._key)] for row in others])
+            query.add_q(Q(Condition("{key} <> ALL({keys})", key="pk", keys=keys)))
+        return self._rows_of(query)
 
     def _rows_of(self, query: Query) -> list[RowTuple]:
         compiler = query.get_compiler(connection=self.connection)
