@@ -5,9 +5,8 @@ default`` and before ``migrate``: E009 to E011, E024, E026 and W011 to W014. doc
 the app is not installed, comes from the model itself, as none of these checks is registered then.
 """
 
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -27,13 +26,13 @@ from django.db.models.signals import pre_migrate
 from django.utils.module_loading import import_string
 from pgvector.django import VectorField
 
-from .conf import MAX_DIMENSIONS, get_settings, refuse_database
+from .conf import MAX_DIMENSIONS, get_settings
 from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
 from .encoders import Encoder, EncoderError, get_encoder
 from .encoders.litert import INSTALL, is_installed
 from .encoders.model import ModelEncoder
-from .models import VisuallySimilarModel, get_holders
+from .models import VisuallySimilarModel, database_problem, get_holders
 from .pictures import fetch
 from .query import SimilarManager
 from .search.bands import get_bands
@@ -212,8 +211,8 @@ def _tensorflow_is_loaded() -> CheckMessage:
     hint = "Let processes of their own search by photo."
     if get_settings().embed_on_save == "inline":
         hint = (
-            f"Set SIMILAR_PRODUCTS = {_with_setting('EMBED_ON_SAVE', 'tasks')} and run a worker (docs/queues.md), or "
-            "'off' there and run embed_products from cron; let processes of their own search by photo."
+            'Set SIMILAR_PRODUCTS = {**SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "tasks"} and run a worker (docs/queues.md), '
+            'or "off" there and run embed_products from cron; let processes of their own search by photo.'
         )
     return checks.Warning(
         "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
@@ -221,17 +220,6 @@ def _tensorflow_is_loaded() -> CheckMessage:
         hint=hint,
         id="similar_products.W015",
     )
-
-
-def _with_setting(key: str, value: object) -> object:
-    """Return the settings with one key more, to be pasted: paths as text, as a repr of theirs names a class."""
-
-    def plain(given: object) -> object:
-        if isinstance(given, Mapping):
-            return {name: plain(inner) for name, inner in given.items()}
-        return os.fspath(given) if isinstance(given, os.PathLike) else given
-
-    return plain({**getattr(settings, "SIMILAR_PRODUCTS", {}), key: value})
 
 
 def _encoder() -> Encoder | None:
@@ -320,7 +308,7 @@ def check_databases(
     messages: list[CheckMessage] = []
     for alias in databases or ():
         holders = [holder for holder in get_holders() if router.allow_migrate_model(alias, holder)]
-        if holders and (sentence := refuse_database(alias)):
+        if holders and (sentence := database_problem(alias)):
             messages.append(
                 Error(
                     sentence,

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.utils.module_loading import import_string
 
 DEFAULT_ENCODER = "similar_products.encoders.TFHubEncoder"
@@ -88,14 +87,6 @@ def get_settings() -> AppSettings:
     values = _read("SIMILAR_PRODUCTS", given, KEYS)
     encoder = values.pop("encoder", {})
     return AppSettings(**values, **{f"encoder_{key}": value for key, value in encoder.items()})
-
-
-def refuse_database(alias: str) -> str:
-    """Return the sentence about a database that has no vectors, or nothing where it is PostgreSQL."""
-    connection = connections[alias]
-    if connection.vendor == "postgresql":
-        return ""
-    return f"The database {alias!r} is {connection.display_name}; vectors need PostgreSQL with pgvector."
 
 
 class Key(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error
-from django.db import models
+from django.db import connections, models
 from django.db.models.lookups import GreaterThan, LessThan
 from django.db.models.signals import class_prepared
 from django.dispatch import receiver
@@ -136,3 +136,11 @@ def get_holders() -> list[type[VisuallySimilarModel]]:
         for model in apps.get_models()
         if issubclass(model, VisuallySimilarModel) and model._meta.get_field("embedding").model is model
     ]
+
+
+def database_problem(alias: str) -> str:
+    """Return the sentence about a database that can have no vectors, or '' where it is PostgreSQL."""
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        return ""
+    return f"The database {alias!r} is {connection.display_name}; vectors need PostgreSQL with pgvector."

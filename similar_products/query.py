@@ -20,6 +20,7 @@ from .search.placement import (
     declared_through,
     get_placement,
     holder_of,
+    replaced_source,
     source_of,
 )
 from .search.ranking import RankingOptions
@@ -234,17 +235,17 @@ class SimilarQuerySet(models.QuerySet[ModelT]):
         return narrow(self.with_picture(), embedding_source=self._wanted(), embedding__isnull=True)
 
     def bulk_create(self, objs: Iterable[ModelT], *args: Any, **kwargs: Any) -> list[ModelT]:
-        objs = list(objs)
+        rows: list[Any] = list(objs)
         if holder_of(self.model):
-            for row in objs:
+            for row in rows:
                 reset_derived(row, only_deferred=True)  # of a clone they would be fetched by the new key
-            image = getattr(self.model, "similar_image", "")
-            if image in (kwargs.get("update_fields") or ()):
-                # New bytes may come under the name that the row has; its source says "pending" then.
-                files = [getattr(row, image) for row in objs]
-                if not all(getattr(file, "_committed", True) for file in files):
-                    kwargs["update_fields"] = [*kwargs["update_fields"], *DERIVED_FIELDS]
-        return super().bulk_create(objs, *args, **kwargs)
+            image, fields = self.model.similar_image, kwargs.get("update_fields") or ()  # type: ignore[attr-defined]
+            if image in fields and not all(getattr(getattr(row, image), "_committed", True) for row in rows):
+                # New bytes may come under the name that the row has.
+                for row in rows:
+                    row.embedding_source = replaced_source()
+                kwargs["update_fields"] = [*fields, "embedding_source"]
+        return super().bulk_create(rows, *args, **kwargs)
 
     def only(self, *fields: str) -> Self:
         # Django subtracts what is deferred already: without the reset only("embedding") on our deferring

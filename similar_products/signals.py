@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from django.db.models.signals import post_init, post_save, pre_init, pre_save
 from .embedding.caches import forget_results
 from .embedding.companions import Hop, get_hops
 from .embedding.schemas import current_schema
-from .search.placement import SOURCE_SEPARATOR
+from .search.placement import replaced_source
 from .tasks import embed_after_commit
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def connect() -> None:
 
 
 MADE_BY_HAND = "similar_products made by hand"
-_instance = threading.local()
+_is_loaded = threading.local()
+"""Of each model, whether the instance being made in this thread is loaded."""
 
 
 def _loaded(attname: str) -> str:
@@ -87,9 +89,9 @@ def _request(attname: str) -> str:
     return f"similar_products {attname} request"
 
 
-def notice_loading(args: tuple[Any, ...], **kwargs: Any) -> None:
+def notice_loading(sender: type[models.Model], args: tuple[Any, ...], **kwargs: Any) -> None:
     """Note whether the instance being made is loaded, which Django does by position."""
-    _instance.is_loaded = bool(args)
+    _is_loaded.__dict__[sender._meta.label] = bool(args)
 
 
 def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> None:
@@ -99,7 +101,7 @@ def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> No
     saves it as if it had been loaded.
     """
     state = instance._state.__dict__
-    if not _instance.is_loaded:
+    if not _is_loaded.__dict__.get(instance._meta.label, True):
         state[MADE_BY_HAND] = True
     elif attname in instance.__dict__:
         state[_loaded(attname)] = _name(instance.__dict__[attname])
@@ -109,14 +111,15 @@ def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> No
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
     """Note what was assigned to the picture since it was loaded: ``"bytes"``, a ``"name"`` alone, or nothing.
 
-    =====================================  ===================  ====================  =========================
-    case                                   loaded               assigned              result
-    =====================================  ===================  ====================  =========================
-    untouched                              a string             the very same string  nothing
-    read, refreshed or deferred            a string or nothing  a committed file      nothing
-    ``image = FILE``                       anything             an uncommitted file   ``"bytes"``
-    ``image.save(...)``, ``image = NAME``  anything             another string        ``"bytes"`` or ``"name"``
-    =====================================  ===================  ====================  =========================
+    ===================================================  =======================  =========================
+    case                                                 name                     result
+    ===================================================  =======================  =========================
+    untouched, or read                                   the very string loaded   nothing
+    deferred, then read                                  nothing was loaded       nothing
+    ``image = FILE``                                     of an uncommitted file   ``"bytes"``
+    ``image.save(...)``, ``image = NAME``                another string           ``"bytes"`` or ``"name"``
+    the same and then read, or refreshed                 another string           ``"bytes"`` or nothing
+    ===================================================  =======================  =========================
 
     ``"name"`` is for a storage that keeps names apart: while the old file is there, other bytes get another name. That
     it is there still, and was not deleted and stored anew, is told by when it was modified. Strings are compared by
@@ -126,18 +129,19 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     state = instance._state.__dict__
     image = picture.attname
     value = instance.__dict__.get(image)
+    name = state[_seen(image)] = _name(value)
     if instance._state.adding:
         state.pop(_loaded(image), None)  # made by hand, by position
-    elif value and not {_loaded(image), MADE_BY_HAND} & state.keys() and getattr(value, "_committed", False):
-        state[_loaded(image)] = _name(value)  # deferred, then read
-    if isinstance(value, File):
+    elif isinstance(value, File) and name and not {_loaded(image), MADE_BY_HAND} & state.keys():
+        state[_loaded(image)] = name  # deferred, then read
+    if not getattr(value, "_committed", True):
         # What a save that failed has noted stands: by then its file was stored, and is committed now.
-        if not getattr(value, "_committed", False):
+        state[_assigned(image)] = "bytes"
+    elif name is not state.get(_loaded(image)) and not (isinstance(value, File) and MADE_BY_HAND in state):
+        if not _keeps_names_apart(picture.storage) or _is_stored_anew(state, picture, name):
             state[_assigned(image)] = "bytes"
-    elif value is not state.get(_loaded(image)):
-        is_kept = _keeps_names_apart(picture.storage) and not _is_stored_anew(state, picture, value)
-        state[_assigned(image)] = "name" if is_kept else "bytes"
-    state[_seen(image)] = _name(value)
+        elif not isinstance(value, File):  # which a refresh may have brought
+            state[_assigned(image)] = "name"
 
 
 def _is_stored_anew(state: dict[str, Any], picture: FileField, value: Any) -> bool:
@@ -189,9 +193,8 @@ def ask_for_embedding(
     if not name:
         columns = {"embedding": None, "embedding_source": "", "embedding_error": ""}
     elif assigned and not created:
-        # The name may be one that the row's source names already: the same as before, or an older one that came
-        # free. A marker of its own says "pending", and makes a vector that is being written right now come late.
-        columns = {"embedding_source": f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"}
+        # The name may be one that the row's source names already: the same as before, or an older one that came free.
+        columns = {"embedding_source": replaced_source()}
     if columns:
         key = getattr(instance, field.model._meta.pk.attname)
         for hop in hops:
@@ -212,12 +215,15 @@ class Request:
     using: str
     schema: str
     is_done: bool = False
+    token: str = dataclass_field(default_factory=lambda: uuid4().hex)
+    """Tells it from another's of the same row, and stays with a copy of the instance."""
 
     def make(self) -> "Request":
         """Wait for the commit, and return the request."""
         try:
             transaction.on_commit(self, using=self.using, robust=True)
         except transaction.TransactionManagementError:
+            self.is_done = True
             logger.warning(
                 "%s of %s was not embedded and stays pending: autocommit is switched off by hand, so its commit cannot "
                 "be observed.",
@@ -232,8 +238,8 @@ class Request:
 
     def is_rolled_back(self) -> bool:
         """Return whether the commit that was waited for will not come."""
-        # By value: the instance, and its request with it, may have been copied or pickled.
-        return not self.is_done and all(each[1] != self for each in connections[self.using].run_on_commit)
+        waiting = (getattr(each[1], "token", "") for each in connections[self.using].run_on_commit)
+        return not self.is_done and self.token not in waiting
 
 
 def _name(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """django-import-export: derived columns in no spreadsheet, since a resource takes every column unless told."""
 
+from functools import wraps
 from typing import Any
 
 from .models import VisuallySimilarModel
@@ -14,7 +15,10 @@ def leave_out_derived_columns() -> None:
     from import_export.resources import ModelResource
 
     make = ModelResource.__init__
+    if hasattr(make, "__wrapped__"):  # by us, when the apps were set up before
+        return
 
+    @wraps(make)
     def make_without(resource: Any, *args: Any, **kwargs: Any) -> None:
         make(resource, *args, **kwargs)
         options = resource._meta

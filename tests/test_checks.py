@@ -354,10 +354,9 @@ def test_w015__model_that_only_tensorflow_runs(hub_model, settings):
         "LiteRT cannot run the encoder's model: every process that saves a picture or searches by photo loads "
         "TensorFlow, 2 s and about 600 MB."
     )
-    pasted = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "tasks"}
     assert message.hint == (
-        f"Set SIMILAR_PRODUCTS = {pasted!r} and run a worker (docs/queues.md), or 'off' there and run embed_products "
-        "from cron; let processes of their own search by photo."
+        'Set SIMILAR_PRODUCTS = {**SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "tasks"} and run a worker (docs/queues.md), or '
+        '"off" there and run embed_products from cron; let processes of their own search by photo.'
     )
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": "off"}
     assert only(deployment_messages(), "W015").hint == "Let processes of their own search by photo."
@@ -462,7 +461,8 @@ def test_hints_on_models__make_the_model_right(rug, identifier, wrong):
 def test_hints_on_settings__are_settings(settings, hub_model):
     refusal_file(hub_model, TFHubEncoder(HANDLE).conversion_key).write_text("the converter says: no.")
     settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "MODEL_CACHE": hub_model}
-    settings.SIMILAR_PRODUCTS = pasted(only(deployment_messages(), "W015").hint)["SIMILAR_PRODUCTS"]
+    hint = only(deployment_messages(), "W015").hint
+    settings.SIMILAR_PRODUCTS = pasted(hint, SIMILAR_PRODUCTS=settings.SIMILAR_PRODUCTS)["SIMILAR_PRODUCTS"]
     assert get_settings().embed_on_save == "tasks"
     assert get_settings().model_cache == hub_model
     settings.SIMILAR_PRODUCTS = {"EF_SEARCH": "wrong"}

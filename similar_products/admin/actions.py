@@ -13,6 +13,7 @@ from django.db.models import F, Model, QuerySet
 from django.utils.translation import gettext, ngettext
 
 from ..conf import get_settings
+from ..embedding.caches import forget_results
 from ..embedding.schemas import current_schema
 from ..embedding.states import count_pictures, is_in, pictures_with_states
 from ..encoders import EncoderError, get_encoder
@@ -99,6 +100,7 @@ def embed_products(products: QuerySet[Model], *, retry_failed: bool = False) -> 
     if retry_failed:
         rows = all_rows(placement.holder, using).failed().filter(**{f"{placement.owner}__in": keys})
         rows.update(embedding_source="", embedding_error="")
+        forget_results(placement.holder, using)
     outcome = Outcome()
     if embed_on_save != "off":
         outcome.is_cut_off = len(found) > MAX_QUEUED

@@ -108,11 +108,11 @@ def index_after_load(
         if is_first_fill and not may_maintain(holder, using):
             say(f"the role does not own the table: the index stays while it is filled, which takes longer ({RIGHTS}).")
             is_first_fill = False
-        # One of other dimensions takes no vector.
-        if is_first_fill or (is_ours and not has_index(holder, using) and may_maintain(holder, using)):
-            with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0"}):
-                drop_index(holder, using)
         try:
+            # One of other dimensions takes no vector.
+            if is_first_fill or (is_ours and not has_index(holder, using) and may_maintain(holder, using)):
+                with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0"}):
+                    drop_index(holder, using)
             yield
         finally:
             if is_ours:

@@ -1,6 +1,7 @@
 """Settings of a database session that hold while something is done, the server's limits of time above all."""
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -13,12 +14,13 @@ NO_LIMITS = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_tim
 
 
 @contextmanager
-def without_limits() -> Iterator[None]:
-    """Let statements of this thread take their time, on every connection it has or makes."""
+def without_limits(aliases: Collection[str]) -> Iterator[None]:
+    """Let statements of this thread take their time, on the connections to these databases that it has or makes."""
+    thread = threading.get_ident()
     with ExitStack() as stack:
 
         def lift(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-            if connection.vendor == "postgresql":
+            if connection.alias in aliases and threading.get_ident() == thread:
                 stack.enter_context(set_for_session(connection, NO_LIMITS))
 
         connection_created.connect(lift)

@@ -17,10 +17,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..catalogue.neighbours import Catalogue, CatalogueError, read_catalogue
-from ..conf import refuse_database
 from ..embedding.timeouts import without_limits
 from ..encoders import Encoder, EncoderError, get_encoder
-from ..models import get_holders
+from ..models import database_problem, get_holders
 from ..search.placement import declared_through, get_placement
 from ..visibility import visible_products
 from .arguments import add_database, add_model
@@ -54,15 +53,17 @@ class CatalogueCommand(BaseCommand):
         self.label: str = options.get("model", "")
         self.database: str | None = options["database"]
         self.verbosity: int = options["verbosity"]
-        with explain_errors(self.interrupted), without_limits():
-            self._refuse_databases()
+        with explain_errors(self.interrupted), without_limits(self._databases()):
             return super().execute(*args, **options)
 
-    def _refuse_databases(self) -> None:
-        """Raise ``ImproperlyConfigured`` where the products' database is not PostgreSQL."""
-        for alias in {self.database or router.db_for_read(holder) for holder in get_holders()}:
-            if alias in connections and (sentence := refuse_database(alias)):
+    def _databases(self) -> set[str]:
+        """Return the databases that have the products; raise ``ImproperlyConfigured`` where one is not PostgreSQL."""
+        asked = (router.db_for_read, router.db_for_write)
+        wanted = {self.database or ask(holder) for holder in get_holders() for ask in asked}
+        for alias in wanted & {*connections}:
+            if sentence := database_problem(alias):
                 raise ImproperlyConfigured(sentence)
+        return wanted & {*connections}
 
     @property
     def shows_progress(self) -> bool:

@@ -8,6 +8,7 @@ leads to now.
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Protocol, cast
+from uuid import uuid4
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
@@ -39,6 +40,14 @@ class EncoderOf(Written):
 
     def __init__(self, source: str) -> None:
         super().__init__(f"split_part({{source}}, '{SOURCE_SEPARATOR}', 1)", source=source)
+
+
+def replaced_source() -> str:
+    """Return a source that says "pending" of a picture whose bytes were replaced, be it under the same name.
+
+    It is like none before, so that a vector that is being written right now comes late.
+    """
+    return f"replaced{SOURCE_SEPARATOR}{uuid4().hex}"
 
 
 def source_of(encoder: Any, image: str) -> Written:

@@ -1,5 +1,7 @@
 """Limits of time that a shop sets for its pages, and long work of ours."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import psycopg
 import pytest
@@ -45,22 +47,37 @@ def held_row():
 
 
 def test_without_limits__lifts_them_and_puts_them_back(limited):
-    with without_limits():
+    with without_limits({"default"}):
         assert {setting(name) for name in NO_LIMITS if name != "transaction_timeout"} == {"0"}
         assert setting("lock_timeout") == "50ms"
     assert setting("statement_timeout") == "50ms"
 
 
 def test_without_limits__holds_on_a_connection_made_meanwhile(settings):
+    options = connection.settings_dict["OPTIONS"]
     connection.close()
-    connection.settings_dict["OPTIONS"] = {"options": "-c statement_timeout=50ms"}
+    connection.settings_dict["OPTIONS"] = {**options, "options": "-c statement_timeout=50ms"}
     try:
-        with without_limits():
+        with without_limits({"default"}):
             connection.close()
             assert setting("statement_timeout") == "0"
+            with ThreadPoolExecutor(1) as other:  # which is not ours
+                assert other.submit(setting_of_a_thread).result() == "50ms"
     finally:
         connection.close()
-        connection.settings_dict["OPTIONS"] = {}
+        connection.settings_dict["OPTIONS"] = options
+
+
+def setting_of_a_thread() -> str:
+    try:
+        return setting("statement_timeout")
+    finally:
+        connection.close()
+
+
+def test_without_limits__leaves_other_databases_alone(limited):
+    with without_limits({"archive"}):
+        assert setting("statement_timeout") == "50ms"
 
 
 def test_set_for_session__after_an_error_in_a_transaction_goes_on():

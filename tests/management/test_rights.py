@@ -1,10 +1,10 @@
-"""Every command as a role that has the rights of docs/rights.md and no others."""
+"""Every command but ``quantize_encoder`` as a role that has the rights of docs/rights.md and no others."""
 
 from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from tests.drawn_pictures import picture_file
 from tests.embedding.added_shirts import add_shirts
@@ -91,6 +91,20 @@ def test_rights__that_are_missing_end_in_a_sentence(role, run):
     assert code == 2
     assert "permission denied for table tests_shirt" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("embed_on_save", ["inline", "off"])
+def test_rights__to_write_the_columns_of_a_companion_are_needed_to_replace_a_picture(role, settings, embed_on_save):
+    vase = Vase.objects.create(name="a", image=picture_file("red"))
+    settings.SIMILAR_PRODUCTS = {**settings.SIMILAR_PRODUCTS, "EMBED_ON_SAVE": embed_on_save}
+    role("SELECT, UPDATE ON tests_vase", "SELECT ON tests_vaselook")
+    vase.image = picture_file("blue")
+    with pytest.raises(ProgrammingError, match="permission denied for table tests_vaselook"):
+        vase.save()
+    sql("RESET ROLE")
+    role(f"UPDATE ({DERIVED}) ON tests_vaselook")
+    vase.image = picture_file("blue")
+    vase.save()
 
 
 def test_page__names_every_command():

@@ -56,15 +56,17 @@ def test_embed__of_one_tenant_leaves_the_rows_of_another_free(tenants, monkeypat
             with connection.cursor() as cursor:  # the other session does not see a table that is not committed
                 cursor.execute("SELECT 'second.crockery_plate'::regclass::oid")
                 (table,) = cursor.fetchone()
+                cursor.execute("SELECT 'first.crockery_plate'::regclass::oid")
+                (own,) = cursor.fetchone()
             with other_session() as cursor:
                 lock = "SELECT pg_try_advisory_lock(hashtextextended(concat('similar_products row ', %s, ' ', 7), 0))"
-                reports.append(cursor.execute(lock, [table]).fetchone()[0])
+                reports.append([cursor.execute(lock, [each]).fetchone()[0] for each in (own, table)])
         return write(writer, results)
 
     monkeypatch.setattr(VectorWriter, "write", write_meanwhile)
     with tenant_context(tenants[0]):
         assert embed(Plate.objects.pending()).embedded == 1
-    assert (reports, ready(tenants[0]), ready(tenants[1])) == ([True], 1, 0)
+    assert (reports, ready(tenants[0]), ready(tenants[1])) == ([[False, True]], 1, 0)
 
 
 def other_session():
