@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connection, models
+from django.db import NotSupportedError, connection, models
 from django.db.models import Count, F
 from django.test.utils import isolate_apps
 
@@ -331,3 +331,10 @@ def test_iterative_scan__leaves_nothing_behind_on_the_connection(shirts):
     with connection.cursor() as cursor:
         cursor.execute("SHOW hnsw.iterative_scan")
         assert cursor.fetchone() == ("off",)
+
+
+@pytest.mark.parametrize("state", ["with_picture", "pending", "ready", "failed"])
+def test_states__of_a_union_are_refused_as_its_filters_are(db, state):
+    union = Shirt.objects.filter(price=1).union(Shirt.objects.filter(price=2))
+    with pytest.raises(NotSupportedError, match="filter"):
+        getattr(union, state)()
