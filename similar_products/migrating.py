@@ -39,6 +39,8 @@ class AlterEmbedding(AlterField):
             for name, field in fields.items()
             if name in EMPTY
         )
+        if schema_editor.atomic_migration:
+            schema_editor.execute("SET LOCAL statement_timeout = 0")  # which the table's rewriting may take
         schema_editor.execute(f"ALTER TABLE {schema_editor.quote_name(before._meta.db_table)} {changes}")
         super().database_forwards(app_label, schema_editor, from_state, to_state)
         if index is not None:

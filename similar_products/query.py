@@ -83,6 +83,8 @@ def similar_to(
 
 
 def _refuse_taken_names(queryset: "models.QuerySet[Any]") -> None:
+    if DISTANCE in queryset.query.annotations:
+        raise TypeError("The queryset is one of similar_to() already; give it the queryset that this was made of.")
     columns = {*queryset.query.annotations, *queryset.query.extra}
     for where, taken in (
         (queryset.model._meta.label, [name for name in RESULT_NAMES if hasattr(queryset.model, name)]),

@@ -29,9 +29,8 @@ from .tasks import embed_after_commit
 
 logger = logging.getLogger(__name__)
 
-MODIFIED_TOLERANCE = 0.01
-"""Seconds by which a file may be older than its instance and count as stored after it: a kernel's clock for files is up
-to 10 ms late."""
+MODIFIED_TOLERANCE = 2.0
+"""Seconds by which a file may be older than its instance and count as stored after it: the clock of a file server."""
 
 NAMING = ("save", "_save", "exists", "is_name_available", "get_available_name")
 """The methods of a storage that decide under which name a file is stored."""
@@ -117,8 +116,7 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     untouched, or read                                   the very string loaded   nothing
     deferred, then read                                  nothing was loaded       nothing
     ``image = FILE``                                     of an uncommitted file   ``"bytes"``
-    ``image.save(...)``, ``image = NAME``                another string           ``"bytes"`` or ``"name"``
-    the same and then read, or refreshed                 another string           ``"bytes"`` or nothing
+    ``image.save(...)``, ``image = NAME``, or refreshed  another string           ``"bytes"`` or ``"name"``
     ===================================================  =======================  =========================
 
     ``"name"`` is for a storage that keeps names apart: while the old file is there, other bytes get another name. That
@@ -138,10 +136,8 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
         # What a save that failed has noted stands: by then its file was stored, and is committed now.
         state[_assigned(image)] = "bytes"
     elif name is not state.get(_loaded(image)) and not (isinstance(value, File) and MADE_BY_HAND in state):
-        if not _keeps_names_apart(picture.storage) or _is_stored_anew(state, picture, name):
-            state[_assigned(image)] = "bytes"
-        elif not isinstance(value, File):  # which a refresh may have brought
-            state[_assigned(image)] = "name"
+        is_kept = _keeps_names_apart(picture.storage) and not _is_stored_anew(state, picture, name)
+        state[_assigned(image)] = "name" if is_kept else "bytes"
 
 
 def _is_stored_anew(state: dict[str, Any], picture: FileField, value: Any) -> bool:
@@ -192,7 +188,7 @@ def ask_for_embedding(
     columns: dict[str, str | None] = {}
     if not name:
         columns = {"embedding": None, "embedding_source": "", "embedding_error": ""}
-    elif assigned and not created:
+    elif not created and (assigned or before is not None):
         # The name may be one that the row's source names already: the same as before, or an older one that came free.
         columns = {"embedding_source": replaced_source()}
     if columns:

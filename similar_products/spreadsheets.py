@@ -15,7 +15,7 @@ def leave_out_derived_columns() -> None:
     from import_export.resources import ModelResource
 
     make = ModelResource.__init__
-    if hasattr(make, "__wrapped__"):  # by us, when the apps were set up before
+    if hasattr(make, "leaves_out_derived_columns"):  # when the apps were set up before
         return
 
     @wraps(make)
@@ -27,4 +27,5 @@ def leave_out_derived_columns() -> None:
                 if name not in (options.fields or ()):
                     resource.fields.pop(name, None)
 
+    make_without.leaves_out_derived_columns = True  # type: ignore[attr-defined]
     ModelResource.__init__ = make_without

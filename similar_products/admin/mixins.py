@@ -1,5 +1,6 @@
 """The mixins for a shop's ``ModelAdmin`` and for the inline of its picture model."""
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any, TypeAlias, TypeVar
 
@@ -74,7 +75,7 @@ class SimilarProductsAdminMixin(admin.ModelAdmin):  # type: ignore[type-arg]
         # Django 6.1 has actions on the change page too, and says which are asked for; 5.2 knows no such thing.
         location = {} if action_location is None else {"action_location": action_location}
         theirs = super().get_actions
-        if location and "action_location" not in signature(theirs).parameters:  # written for 5.2, and so for the list
+        if location and not _takes(theirs, "action_location"):  # written for 5.2, and so for the list
             actions = {} if action_location.name == "CHANGE_FORM" else theirs(request)
         else:
             actions = theirs(request, **location)
@@ -249,6 +250,11 @@ class PictureStateInlineMixin(InlineModelAdmin):  # type: ignore[type-arg]
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         return [*super().check(**kwargs), *_check_placement(self, "pictures", _path_to_vectors(self.model))]
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = signature(function).parameters
+    return name in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
 def _with(option: OptionT, options: "Options[OptionT]") -> "Options[OptionT]":

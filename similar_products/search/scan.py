@@ -32,7 +32,7 @@ RESULT_NAMES = ("distance", "similarity", "likeness", "pinned", "matched_image")
 FIRST_BLOCK = 128
 """Rows of the first block of the list that pages with an offset are taken from."""
 INDEX_SORTS_TIES = 170_000
-"""PostgreSQL 16 and earlier cannot sort what an index orders by distance by the key as well, and leave the index."""
+"""The first version of PostgreSQL that sorts rows at one distance by the key and keeps the index for it."""
 
 
 class Row(Protocol):
@@ -149,7 +149,8 @@ def annotate(queryset: "models.QuerySet[ModelT]", **columns: Any) -> "models.Que
 
     They are named again, since django-model-utils hands to its objects only those of the last ``annotate``.
     """
-    again = {name: F(name) for name in queryset.query.annotation_select}
+    are_rows = queryset._fields is None  # type: ignore[attr-defined]  # of values() Django takes a name once
+    again = {name: F(name) for name in queryset.query.annotation_select if are_rows}
     return cast("models.QuerySet[ModelT]", queryset.annotate(**again, **columns))
 
 
@@ -209,7 +210,7 @@ class SimilarCompiler(SQLCompiler):
             return map(self._with_similarities, chunks(MULTI, chunked_fetch, chunk_size))
         if self.query.low_mark and not self.query.is_empty():
             self.setup_query()  # which says what is selected
-            if self._has_row_each:
+            if self._is_cut_here:
                 return [self._rows_from_the_first()]
         rows = [row for chunk in chunks(MULTI) for row in self._with_similarities(chunk)]
         rows = self._sorted(rows)
@@ -223,10 +224,17 @@ class SimilarCompiler(SQLCompiler):
         return [(*row[:place], min(max(1.0 - row[distance], 0.0), 1.0), *row[place + 1 :]) for row in rows]
 
     @property
-    def _has_row_each(self) -> bool:
-        """Whether a row is a product, known by its key, and means the same whatever rows come before it."""
+    def _is_cut_here(self) -> bool:
+        """Whether a slice with an offset is cut here: rows are products, known by their keys, and not all compared.
+
+        What numbers the rows must have all of them.
+        """
         is_numbered = any(column.contains_over_clause for column in self.query.annotation_select.values())
-        return self._key is not None and not is_numbered and (self.query.default_cols or not repeats_rows(self.query))
+        if self._key is None or is_numbered:
+            return False
+        if repeats_rows(self.query):
+            return bool(self.query.default_cols)
+        return not cast("Comparison", self.query.comparison).is_exact
 
     @property
     def _key(self) -> int | None:
@@ -276,9 +284,8 @@ class SimilarCompiler(SQLCompiler):
         none. The list is made of blocks, each the nearest of what no block before it has, and as long as all of these.
         """
         first, stop, key = self.query.low_mark, self.query.high_mark, cast("int", self._key)
-        size = 0 if stop is None else stop - first
-        is_page = size > 0 and first % size == 0  # the last one of a list is shorter; the first one is in the list then
-        shown = {row[key] for row in self._nearest(size)} if is_page else set()
+        size = self._first_page_size
+        first_page = {row[key] for row in self._nearest(size)} if size else set()
         rows: list[RowTuple] = []
         limit = FIRST_BLOCK
         while stop is None or len(rows) < stop:
@@ -287,9 +294,17 @@ class SimilarCompiler(SQLCompiler):
             if len(found) < limit:
                 break
             limit = len(rows)
-        others = [row for row in rows if row[key] not in shown] if is_page else rows
-        before = size if is_page else 0
-        return others[first - before : None if stop is None else stop - before]
+        others = [row for row in rows if row[key] not in first_page]
+        return others[first - size : None if stop is None else stop - size]
+
+    @property
+    def _first_page_size(self) -> int:
+        """The length of the page that came first; 0 where it cannot be told, and lies within what came before."""
+        first, stop = self.query.low_mark, self.query.high_mark
+        size = 0 if stop is None else stop - first
+        if size and first % size == 0:
+            return size
+        return first if 2 * size > first else 0  # the last page, shorter than the others, of a list of two pages
 
     def _nearest(self, limit: int, others: Sequence[RowTuple] = ()) -> list[RowTuple]:
         """Return the first ``limit`` rows, but for ``others``."""

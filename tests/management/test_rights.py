@@ -93,6 +93,17 @@ def test_rights__that_are_missing_end_in_a_sentence(role, run):
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("colors")
+def test_rights__to_read_the_rules_are_needed_where_they_are_installed(role):
+    shirt = Shirt.objects.first()
+    role("SELECT ON tests_shirt")
+    with pytest.raises(ProgrammingError, match="permission denied for table"):
+        Shirt.objects.similar_to(shirt).ranked(3)
+    sql("RESET ROLE")
+    role("SELECT ON similar_products_merchandising_rule", "SELECT ON django_content_type")
+    assert len(Shirt.objects.similar_to(shirt).ranked(3)) == 3
+
+
 @pytest.mark.parametrize("embed_on_save", ["inline", "off"])
 def test_rights__to_write_the_columns_of_a_companion_are_needed_to_replace_a_picture(role, settings, embed_on_save):
     vase = Vase.objects.create(name="a", image=picture_file("red"))
