@@ -217,7 +217,8 @@ def test_similar_to__one_query_and_no_vector_selected(catalogue, items, django_a
         catalogue.similar_to(rows[0])[2:7],
         catalogue.similar_to(rows[0]).filter(name__gt="item 05")[:5],
     ]:
-        with django_assert_num_queries(2 if similar.query.low_mark else 1) as captured:
+        # With an offset: the first page, and the list, which is short here and so asked for again.
+        with django_assert_num_queries(3 if similar.query.low_mark else 1) as captured:
             assert len(list(similar)) == 5
         selected = captured.captured_queries[0]["sql"].partition(" FROM ")[0]
         assert '"embedding",' not in selected
