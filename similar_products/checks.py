@@ -247,8 +247,7 @@ def _check_key(model: type[models.Model]) -> list[CheckMessage]:
     return [
         Error(
             f"{model._meta.label} has a composite primary key, by which rows with vectors cannot be told apart.",
-            hint="Give it one field as primary key and a UniqueConstraint on the others, or keep its vectors on a "
-            "companion with a key of its own.",
+            hint="Give it one field as primary key and a UniqueConstraint on the others.",
             obj=model,
             id="similar_products.E028",
         )

@@ -5,7 +5,9 @@ import pytest
 from django.apps import apps
 from django.core.checks import WARNING, CheckMessage, run_checks
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connection, migrations, models
+from django.db.models.signals import pre_migrate
 from django.test.utils import isolate_apps
 from pgvector.django import VectorExtension, VectorField
 
@@ -475,3 +477,33 @@ def test_hints_in_sql__can_be_run():
     for hint in (checks._check_version("default", "0.7.4")[0].hint, checks._check_planner("default", 4)[0].hint):
         with connection.cursor() as cursor:
             cursor.execute(hint.rpartition("run: ")[2])
+
+
+@isolate_apps("tests")
+def test_e028__a_composite_primary_key(monkeypatch):
+    class Tile(VisuallySimilarModel):
+        pk = models.CompositePrimaryKey("shop", "number")
+        shop = models.IntegerField()
+        number = models.IntegerField()
+        image = models.ImageField()
+
+        class Meta:
+            app_label = "tests"
+
+    monkeypatch.setattr(checks, "get_holders", lambda: [Tile])
+    message = only(checks.check_models(None), "E028")
+    assert message.msg == ("tests.Tile has a composite primary key, by which rows with vectors cannot be told apart.")
+    assert message.hint == "Give it one field as primary key and a UniqueConstraint on the others."
+    with pytest.raises(SystemCheckError, match="composite primary key"):  # where checks are skipped, before its table
+        pre_migrate.send(apps.get_app_config("similar_products"), plan=[])
+
+
+@pytest.mark.django_db
+def test_w013__sees_the_table_of_another_schema(monkeypatch):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA catalog")
+        cursor.execute("CREATE TABLE catalog.shirt (LIKE tests_shirt)")
+    monkeypatch.setattr(Shirt._meta, "db_table", 'catalog"."shirt')
+    assert "tests.Shirt" in only(checks._check_indexes("default", [Shirt]), "W013").msg
+    monkeypatch.setattr(Shirt._meta, "db_table", 'catalog"."trousers')
+    assert checks._check_indexes("default", [Shirt]) == []
