@@ -408,9 +408,9 @@ def _check_extension(
         return [
             Error(
                 f"The server of the database {alias!r} does not have pgvector.",
-                hint="Install it there: on Debian and Ubuntu apt install postgresql-17-pgvector (apt.postgresql.org), "
-                "on macOS brew install pgvector, with Docker the image pgvector/pgvector:pg17. Amazon RDS, Cloud SQL, "
-                "Supabase and Neon have it; Azure asks for VECTOR in azure.extensions. More: "
+                hint="Install it there: on Debian and Ubuntu apt install postgresql-17-pgvector, from PostgreSQL's "
+                "own repository, on macOS brew install pgvector, with Docker the image pgvector/pgvector:pg17. Amazon "
+                "RDS, Cloud SQL, Supabase and Neon have it; Azure asks for VECTOR in azure.extensions. More: "
                 f"{WHERE_PGVECTOR_COMES_FROM}",
                 id="similar_products.E010",
             )
