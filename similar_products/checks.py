@@ -29,6 +29,7 @@ from pgvector.django import VectorField
 from .conf import MAX_DIMENSIONS, get_settings
 from .embedding.index_build import get_index, has_index
 from .embedding.run import check_dimensions
+from .embedding.schemas import quoted_table
 from .encoders import Encoder, EncoderError, get_encoder
 from .encoders.litert import INSTALL, is_installed
 from .encoders.model import ModelEncoder
@@ -383,7 +384,7 @@ def _check_indexes(alias: str, holders: list[type[VisuallySimilarModel]]) -> lis
 def _has_table(holder: type[VisuallySimilarModel], alias: str) -> bool:
     """Return whether the model's table exists, in whatever schema its name means."""
     with connections[alias].cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [connections[alias].ops.quote_name(holder._meta.db_table)])
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [quoted_table(holder, alias)])
         return bool(cursor.fetchone()[0])
 
 

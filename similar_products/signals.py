@@ -46,7 +46,6 @@ def connect() -> None:
         hops.setdefault(hop.field, []).append(hop)
     for field, same in hops.items():
         receivers = [
-            (pre_init, partial(notice_loading)),
             (post_init, partial(remember_value, attname=field.attname)),
             (post_save, partial(ask_for_embedding, field=field, hops=same)),
         ]
@@ -54,6 +53,7 @@ def connect() -> None:
             receivers.append((pre_save, partial(notice_assigned, picture=field)))
         for sender in apps.get_models():
             if issubclass(sender, field.model):
+                pre_init.connect(notice_loading, sender=sender)  # once, whatever the number of its fields
                 for signal, receiver in receivers:
                     uid = f"similar_products {field} {receiver.func.__name__}"
                     signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
@@ -64,28 +64,14 @@ def connect() -> None:
 
 
 MADE_BY_HAND = "similar_products made by hand"
+LOADED_AT = "similar_products loaded at"
 _is_loaded = threading.local()
 """Of each model, whether the instance being made in this thread is loaded."""
 
 
-def _loaded(attname: str) -> str:
-    return f"similar_products {attname} loaded"
-
-
-def _loaded_at(attname: str) -> str:
-    return f"similar_products {attname} loaded at"
-
-
-def _assigned(attname: str) -> str:
-    return f"similar_products {attname} assigned"
-
-
-def _seen(attname: str) -> str:
-    return f"similar_products {attname} seen"
-
-
-def _request(attname: str) -> str:
-    return f"similar_products {attname} request"
+def _note(attname: str, what: str) -> str:
+    """Return under which name ``what`` of a field stands there: loaded, assigned, seen, request."""
+    return f"similar_products {attname} {what}"
 
 
 def notice_loading(sender: type[models.Model], args: tuple[Any, ...], **kwargs: Any) -> None:
@@ -103,8 +89,8 @@ def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> No
     if not _is_loaded.__dict__.get(instance._meta.label, True):
         state[MADE_BY_HAND] = True
     elif attname in instance.__dict__:
-        state[_loaded(attname)] = _name(instance.__dict__[attname])
-        state[_loaded_at(attname)] = time.time()
+        state[_note(attname, "loaded")] = _name(instance.__dict__[attname])
+        state[LOADED_AT] = time.time()
 
 
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:
@@ -127,28 +113,28 @@ def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any
     state = instance._state.__dict__
     image = picture.attname
     value = instance.__dict__.get(image)
-    name = state[_seen(image)] = _name(value)
+    name = state[_note(image, "seen")] = _name(value)
     if instance._state.adding:
-        state.pop(_loaded(image), None)  # made by hand, by position
-    elif isinstance(value, File) and name and not {_loaded(image), MADE_BY_HAND} & state.keys():
-        state[_loaded(image)] = name  # deferred, then read
+        state.pop(_note(image, "loaded"), None)  # made by hand, by position
+    elif isinstance(value, File) and name and not {_note(image, "loaded"), MADE_BY_HAND} & state.keys():
+        state[_note(image, "loaded")] = name  # deferred, then read
     if not getattr(value, "_committed", True):
         # What a save that failed has noted stands: by then its file was stored, and is committed now.
-        state[_assigned(image)] = "bytes"
-    elif name is not state.get(_loaded(image)) and not (isinstance(value, File) and MADE_BY_HAND in state):
+        state[_note(image, "assigned")] = "bytes"
+    elif name is not state.get(_note(image, "loaded")) and not (isinstance(value, File) and MADE_BY_HAND in state):
         is_kept = _keeps_names_apart(picture.storage) and not _is_stored_anew(state, picture, name)
-        state[_assigned(image)] = "name" if is_kept else "bytes"
+        state[_note(image, "assigned")] = "name" if is_kept else "bytes"
 
 
 def _is_stored_anew(state: dict[str, Any], picture: FileField, value: Any) -> bool:
     """Return whether a file of the name that was loaded has been stored since."""
-    if not value or value != state.get(_loaded(picture.attname)) or _loaded_at(picture.attname) not in state:
+    if not value or value != state.get(_note(picture.attname, "loaded")) or LOADED_AT not in state:
         return False
     try:
         modified = picture.storage.get_modified_time(value).timestamp()
     except (OSError, SuspiciousOperation):
         return False
-    return bool(modified > state[_loaded_at(picture.attname)] - MODIFIED_TOLERANCE)
+    return bool(modified > state[LOADED_AT] - MODIFIED_TOLERANCE)
 
 
 def ask_for_embedding(
@@ -168,20 +154,20 @@ def ask_for_embedding(
     costs one UPDATE of each model that keeps vectors; a new product costs none.
     """
     attname, state = field.attname, instance._state.__dict__
-    seen = state.pop(_seen(attname), None)
+    seen = state.pop(_note(attname, "seen"), None)
     is_left_out = update_fields is not None and not {field.name, attname} & update_fields
     if raw or attname not in instance.__dict__ or is_left_out:
         return
     # Taken by the save that acts on it: one of a receiver's own, of other fields, comes before ours.
-    assigned = state.pop(_assigned(attname), "")
+    assigned = state.pop(_note(attname, "assigned"), "")
     name = _name(instance.__dict__[attname])
     if seen is not None and name is not seen:  # by a receiver of pre_save that came after ours
         assigned = "bytes"
-    before = "" if created else state.get(_loaded(attname))  # None: not known
-    request: Request | None = state.get(_request(attname))
+    before = "" if created else state.get(_note(attname, "loaded"))  # None: not known
+    request: Request | None = state.get(_note(attname, "request"))
     if request is not None and request.is_rolled_back():
         before, assigned = None, "bytes"
-    state[_loaded(attname)] = name
+    state[_note(attname, "loaded")] = name
     state.pop(MADE_BY_HAND, None)
     if name == before and not (name and assigned == "bytes"):
         return
@@ -197,7 +183,7 @@ def ask_for_embedding(
             hop.rows(key, using).update(**columns)
             forget_results(hop.holder, using)
     if name:
-        state[_request(attname)] = Request(
+        state[_note(attname, "request")] = Request(
             field.model._meta.label, field.model._meta.pk.value_to_string(instance), using, current_schema(using)
         ).make()
 

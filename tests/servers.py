@@ -1,11 +1,14 @@
-"""Servers on 127.0.0.1 that answer with any bytes at all, well-formed or not."""
+"""Servers on 127.0.0.1: one that answers with any bytes at all, well-formed or not, and a Redis."""
 
 import contextlib
 import socket
 import socketserver
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 Answer = Callable[[socket.socket, "RawServer"], None]
 
@@ -92,3 +95,38 @@ def response(body: bytes = b"", *headers: str, status: str = "200 OK", length: b
 
 def redirect(location: str, *headers: str, status: str = "302 Found") -> bytes:
     return response(b"", f"Location: {location}", *headers, status=status)
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} not within {seconds} s"
+        time.sleep(0.05)
+
+
+class Redis:
+    """A redis-server on a free port, whose data is in memory alone."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self._command, cwd=self._folder, stdout=subprocess.DEVNULL)
+        wait_for(lambda: self.ask("PING") == "+PONG", "Redis")
+
+    def ask(self, command: str) -> str:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
+            client.sendall(f"{command}\r\n".encode())
+            return client.recv(1000).decode().strip()
+        return ""
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None

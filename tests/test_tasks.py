@@ -1,6 +1,5 @@
 """One product embedded by its key: the function, the task around it, and docs/queues.md run word by word."""
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -8,12 +7,10 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +33,7 @@ from tests.models import (
     Vase,
     VaseLook,
 )
+from tests.servers import Redis, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 QUEUES = (ROOT / "docs" / "queues.md").read_text()
@@ -324,41 +322,6 @@ def test_queues_page__django_tasks_with_its_database_worker(shop_with_tasks):
 
 
 CELERY = "Celery, or any other queue"
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} not within {seconds} s"
-        time.sleep(0.05)
-
-
-class Redis:
-    """A redis-server on a free port, whose data is in memory alone."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(self._command, cwd=self._folder, stdout=subprocess.DEVNULL)
-        wait_for(lambda: self.ask("PING") == "+PONG", "Redis")
-
-    def ask(self, command: str) -> str:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
-            client.sendall(f"{command}\r\n".encode())
-            return client.recv(1000).decode().strip()
-        return ""
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(30)
-            self.process = None
 
 
 @pytest.fixture

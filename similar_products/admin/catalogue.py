@@ -32,7 +32,7 @@ from ..query import all_rows
 from ..search.bands import get_bands
 from ..search.hnsw_index import half, index_name
 from ..search.placement import EncoderOf, IsCurrent, dimensions_of, get_placement
-from ..search.scan import ScanSettings
+from ..search.scan import ScanSettings, similarity_at
 from .filters import PARAMETER, value_of
 from .showing import Card, ProductAdmin, find_encoder, make_card
 
@@ -284,7 +284,7 @@ def find_neighbours(
     for key, own_image, others in _nearest_pictures(products, keys, encoder_name, k):
         of_product = best.setdefault(key, {})
         for other in others:
-            similarity = min(max(1.0 - other["distance"], 0.0), 1.0)
+            similarity = similarity_at(other["distance"])
             found = Neighbour(to_key(other["owner"]), similarity, own_image, other["image"])
             known = of_product.get(found.key)
             if known is None or known.similarity < similarity:

@@ -12,7 +12,8 @@ from ..query import all_rows
 from ..search.hnsw_index import index_name
 from ..search.placement import dimensions_of
 from .reconnecting import with_reconnect
-from .timeouts import NO_LIMITS, set_for_session
+from .schemas import quoted_table
+from .timeouts import NO_LIMIT_AT_ALL, set_for_session
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def may_maintain(holder: type[VisuallySimilarModel], using: str) -> bool:
         cursor.execute(
             "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
             "FROM pg_class WHERE oid = to_regclass(%s)",
-            [_table(holder, using)],
+            [quoted_table(holder, using)],
         )
         row = cursor.fetchone()
         return row is not None and bool(row[0])
@@ -55,7 +56,7 @@ def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
         cursor.execute("SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'")
         memory = max(cursor.fetchone()[0], int(wanted))
     # A build waits for every transaction that is older than it, however long that takes.
-    with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0", "maintenance_work_mem": str(memory)}):
+    with set_for_session(connection, {**NO_LIMIT_AT_ALL, "maintenance_work_mem": str(memory)}):
         drop_index(holder, using)
         with connection.schema_editor(atomic=False) as editor:
             editor.add_index(holder, get_index(holder), concurrently=True)  # type: ignore[call-arg, arg-type]
@@ -76,13 +77,9 @@ def _existing(holder: type[VisuallySimilarModel], using: str) -> list[tuple[str,
             "coalesce(substring(pg_get_indexdef(indexrelid) FROM 'halfvec.([0-9]+)') = %s, true) "
             "FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
             "WHERE indrelid = to_regclass(%s) AND relname = %s",
-            [str(dimensions_of(holder)), _table(holder, using), index_name(holder)],
+            [str(dimensions_of(holder)), quoted_table(holder, using), index_name(holder)],
         )
         return list(cursor.fetchall())
-
-
-def _table(holder: type[VisuallySimilarModel], using: str) -> str:
-    return connections[using].ops.quote_name(holder._meta.db_table)
 
 
 @contextmanager
@@ -111,7 +108,7 @@ def index_after_load(
         try:
             # One of other dimensions takes no vector.
             if is_first_fill or (is_ours and not has_index(holder, using) and may_maintain(holder, using)):
-                with set_for_session(connection, {**NO_LIMITS, "lock_timeout": "0"}):
+                with set_for_session(connection, NO_LIMIT_AT_ALL):
                     drop_index(holder, using)
             yield
         finally:
@@ -130,10 +127,10 @@ def _complete(
             say(f"the vector index is missing, and the role does not own the table: run this as its owner ({RIGHTS}).")
     if is_first_fill:
         with (
-            set_for_session(connections[using], {**NO_LIMITS, "lock_timeout": "0"}),
+            set_for_session(connections[using], NO_LIMIT_AT_ALL),
             connections[using].cursor() as cursor,
         ):
-            cursor.execute(f"ANALYZE {_table(holder, using)}")
+            cursor.execute(f"ANALYZE {quoted_table(holder, using)}")
 
 
 @contextmanager
@@ -141,11 +138,11 @@ def _index_lock(holder: type[VisuallySimilarModel], using: str) -> Iterator[bool
     """Hold a session lock on the model's index, and yield whether it was free."""
     lock = "hashtextextended(concat('similar_products index ', to_regclass(%s)::oid), 0)"
     with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_lock({lock})", [_table(holder, using)])
+        cursor.execute(f"SELECT pg_try_advisory_lock({lock})", [quoted_table(holder, using)])
         is_ours = bool(cursor.fetchone()[0])
     try:
         yield is_ours
     finally:
         if is_ours:
             with connections[using].cursor() as cursor:  # maybe a new connection, after the server's restart
-                cursor.execute(f"SELECT pg_advisory_unlock({lock})", [_table(holder, using)])
+                cursor.execute(f"SELECT pg_advisory_unlock({lock})", [quoted_table(holder, using)])

@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 
 from ..search.placement import Placement
 from .reconnecting import with_reconnect
+from .schemas import quoted_table
 
 # Of the table that the name means now: another schema's has another number, and may have rows of the same keys.
 LOCK = "hashtextextended(concat('similar_products row ', to_regclass(%s)::oid, ' ', key), 0)"
@@ -28,7 +29,7 @@ class ClaimedRows:
     def __init__(self, placement: Placement, using: str) -> None:
         self._image = placement.holder_image
         self._using = using
-        self._table = connections[using].ops.quote_name(placement.holder._meta.db_table)
+        self._table = quoted_table(placement.holder, using)
         self._key = placement.holder._meta.pk.name  # of the table with the vectors, whatever child the queryset is of
         self._held: set[Hashable] = set()
 

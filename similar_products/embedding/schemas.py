@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connections
+from django.db import connections, models
 
 
 def current_schema(using: str) -> str:
     """Return the schema that the database's connection is set to; '' where there is one for all."""
     return getattr(connections[using], "schema_name", None) or ""
+
+
+def quoted_table(model: type[models.Model], using: str) -> str:
+    """Return the name of the model's table as SQL has it, which may carry a schema."""
+    return connections[using].ops.quote_name(model._meta.db_table)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ..pictures.gate import SENTENCES
 from ..query import all_rows
 from ..search.placement import SOURCE_SEPARATOR, get_placement, source_of
 from .companions import missing_companions
+from .schemas import quoted_table
 
 STATES = ("ready", "pending", "failed", "no_picture")
 
@@ -193,9 +194,7 @@ def last_embedded(holder: type[VisuallySimilarModel], using: str) -> datetime | 
     emptied, or nothing was embedded yet.
     """
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            "SELECT to_regclass(%s)::oid::bigint", [connections[using].ops.quote_name(holder._meta.db_table)]
-        )
+        cursor.execute("SELECT to_regclass(%s)::oid::bigint", [quoted_table(holder, using)])
         when: datetime | None = cache.get(last_embedded_key(using, cursor.fetchone()[0]))
     return when
 

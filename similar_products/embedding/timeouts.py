@@ -11,6 +11,8 @@ from django.db.backends.signals import connection_created
 
 NO_LIMITS = dict.fromkeys(("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"), "0")
 """What a role or a database may limit for the sake of web pages, and long work does not keep within."""
+NO_LIMIT_AT_ALL = {**NO_LIMITS, "lock_timeout": "0"}
+"""For an index too, whose building waits for every transaction older than it."""
 
 
 @contextmanager

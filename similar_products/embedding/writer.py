@@ -22,6 +22,7 @@ from ..search.placement import SOURCE_SEPARATOR, Placement
 from .caches import forget_results
 from .reconnecting import IN_THE_WAY, sqlstate_of, with_reconnect
 from .rows import Row
+from .schemas import quoted_table
 from .states import last_embedded_key
 
 logger = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class VectorWriter:
                     "vectors": [result.vector for result in chunk],
                     "errors": [result.error for result in chunk],
                     "encoder": self.encoder_name + SOURCE_SEPARATOR,
-                    "table": connection.ops.quote_name(self._placement.holder._meta.db_table),
+                    "table": quoted_table(self._placement.holder, self.using),
                 },
             )
             rows = cursor.fetchall()

@@ -76,6 +76,11 @@ class Similarity(Written):
         super().__init__("greatest(0::float8, least(1::float8, 1 - {distance}))", distance=distance)
 
 
+def similarity_at(distance: float) -> float:
+    """Return the same for a distance that has been fetched."""
+    return min(max(1.0 - distance, 0.0), 1.0)
+
+
 class SimilarQuery(Query):
     """A query of ``similar_to``, which carries the comparison through clones and pickles."""
 
@@ -221,7 +226,7 @@ class SimilarCompiler(SQLCompiler):
         if not {"distance", "similarity"} <= columns.keys():
             return list(rows)
         distance, place = columns["distance"], columns["similarity"]
-        return [(*row[:place], min(max(1.0 - row[distance], 0.0), 1.0), *row[place + 1 :]) for row in rows]
+        return [(*row[:place], similarity_at(row[distance]), *row[place + 1 :]) for row in rows]
 
     @property
     def _is_cut_here(self) -> bool:

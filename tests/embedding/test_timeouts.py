@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection
@@ -38,12 +37,13 @@ def limited():
 def held_row():
     """Gives a shirt whose row another session has locked, as a long transaction of the shop does."""
     first, _ = add_shirts(2)
-    parameters = connection.get_connection_params()
-    wanted = ("host", "port", "user", "password", "dbname")
-    with psycopg.connect(**{key: parameters[key] for key in wanted if parameters.get(key)}) as other:
-        other.execute("SELECT FROM tests_shirt WHERE id = %s FOR UPDATE", [first.pk])
-        yield first
-        other.rollback()
+    other = connection.copy()
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT FROM tests_shirt WHERE id = %s FOR UPDATE", [first.pk])
+    yield first
+    other.rollback()
+    other.close()
 
 
 def test_without_limits__lifts_them_and_puts_them_back(limited):

@@ -2,21 +2,18 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import redis
 from django.core.files.storage import default_storage
 from django.db import connection
 from django.db.models import QuerySet
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from tests.drawn_pictures import picture_file
 from tests.packages.shop.models import Pan
+from tests.servers import Redis
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,19 +32,10 @@ def red():
 def redis_port(tmp_path):
     if not shutil.which("redis-server"):
         pytest.skip("there is no redis-server on this machine")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 200), retry_on_error=[redis.ConnectionError])
-    client.ping()
-    yield port
-    process.terminate()
-    process.wait(10)
+    server = Redis(tmp_path)
+    server.start()
+    yield server.port
+    server.stop()
 
 
 SCRIPT = """

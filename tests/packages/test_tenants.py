@@ -58,23 +58,21 @@ def test_embed__of_one_tenant_leaves_the_rows_of_another_free(tenants, monkeypat
                 (table,) = cursor.fetchone()
                 cursor.execute("SELECT 'first.crockery_plate'::regclass::oid")
                 (own,) = cursor.fetchone()
-            with other_session() as cursor:
-                lock = "SELECT pg_try_advisory_lock(hashtextextended(concat('similar_products row ', %s, ' ', 7), 0))"
-                reports.append([cursor.execute(lock, [each]).fetchone()[0] for each in (own, table)])
+            other = connection.copy()
+            with other.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_try_advisory_lock(hashtextextended(concat('similar_products row ', each, ' ', 7), 0)) "
+                    "FROM unnest(%s::oid[]) AS each",
+                    [[own, table]],
+                )
+                reports.append([is_free for (is_free,) in cursor.fetchall()])
+            other.close()
         return write(writer, results)
 
     monkeypatch.setattr(VectorWriter, "write", write_meanwhile)
     with tenant_context(tenants[0]):
         assert embed(Plate.objects.pending()).embedded == 1
     assert (reports, ready(tenants[0]), ready(tenants[1])) == ([[False, True]], 1, 0)
-
-
-def other_session():
-    import psycopg
-
-    parameters = connection.get_connection_params()
-    wanted = ("host", "port", "user", "password", "dbname")
-    return psycopg.connect(**{key: parameters[key] for key in wanted if parameters.get(key)}).cursor()
 
 
 @pytest.mark.django_db(transaction=True)
