@@ -70,7 +70,7 @@ _is_loaded = threading.local()
 
 
 def _note(attname: str, what: str) -> str:
-    """Return under which name ``what`` of a field stands there: loaded, assigned, seen, request."""
+    """Return the key, on an instance's state, of what is known of a field: loaded, assigned, seen, request."""
     return f"similar_products {attname} {what}"
 
 
@@ -88,9 +88,10 @@ def remember_value(instance: models.Model, *, attname: str, **kwargs: Any) -> No
     state = instance._state.__dict__
     if not _is_loaded.__dict__.get(instance._meta.label, True):
         state[MADE_BY_HAND] = True
-    elif attname in instance.__dict__:
+        return
+    state.setdefault(LOADED_AT, time.time())
+    if attname in instance.__dict__:
         state[_note(attname, "loaded")] = _name(instance.__dict__[attname])
-        state[LOADED_AT] = time.time()
 
 
 def notice_assigned(instance: models.Model, *, picture: FileField, **kwargs: Any) -> None:

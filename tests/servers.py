@@ -1,6 +1,7 @@
 """Servers on 127.0.0.1: one that answers with any bytes at all, well-formed or not, and a Redis."""
 
 import contextlib
+import shutil
 import socket
 import socketserver
 import ssl
@@ -9,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 Answer = Callable[[socket.socket, "RawServer"], None]
 
@@ -130,3 +133,16 @@ class Redis:
             self.process.terminate()
             self.process.wait(30)
             self.process = None
+
+
+@contextlib.contextmanager
+def running_redis(folder: Path) -> Iterator[Redis]:
+    """Run a Redis until the end of the block; skip the test where there is no redis-server."""
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server on this machine")
+    server = Redis(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

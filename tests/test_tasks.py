@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from tests.models import (
     Vase,
     VaseLook,
 )
-from tests.servers import Redis, wait_for
+from tests.servers import Redis, running_redis, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 QUEUES = (ROOT / "docs" / "queues.md").read_text()
@@ -328,12 +327,8 @@ CELERY = "Celery, or any other queue"
 def redis(tmp_path) -> Iterator[Redis]:
     if not importlib.util.find_spec("celery") or not importlib.util.find_spec("redis"):
         pytest.skip("celery[redis] is not installed")
-    if not shutil.which("redis-server"):
-        pytest.skip("there is no redis-server on this machine")
-    server = Redis(tmp_path)
-    server.start()
-    yield server
-    server.stop()
+    with running_redis(tmp_path) as server:
+        yield server
 
 
 @pytest.mark.django_db(transaction=True)

@@ -55,7 +55,6 @@ def build_index(holder: type[VisuallySimilarModel], using: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT setting::bigint FROM pg_settings WHERE name = 'maintenance_work_mem'")
         memory = max(cursor.fetchone()[0], int(wanted))
-    # A build waits for every transaction that is older than it, however long that takes.
     with set_for_session(connection, {**NO_LIMIT_AT_ALL, "maintenance_work_mem": str(memory)}):
         drop_index(holder, using)
         with connection.schema_editor(atomic=False) as editor:
@@ -126,10 +125,7 @@ def _complete(
         else:
             say(f"the vector index is missing, and the role does not own the table: run this as its owner ({RIGHTS}).")
     if is_first_fill:
-        with (
-            set_for_session(connections[using], NO_LIMIT_AT_ALL),
-            connections[using].cursor() as cursor,
-        ):
+        with set_for_session(connections[using], NO_LIMIT_AT_ALL), connections[using].cursor() as cursor:
             cursor.execute(f"ANALYZE {quoted_table(holder, using)}")
 
 

@@ -1,4 +1,4 @@
-"""The schema that a connection is set to, where a package such as django-tenants gives each tenant its own."""
+"""The schema that a connection is set to, where each tenant has its own, and a table's name, which may carry one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -77,7 +77,7 @@ class Similarity(Written):
 
 
 def similarity_at(distance: float) -> float:
-    """Return the same for a distance that has been fetched."""
+    """Return the cosine similarity, 0..1, at a distance that was fetched, as ``Similarity`` does in SQL."""
     return min(max(1.0 - distance, 0.0), 1.0)
 
 

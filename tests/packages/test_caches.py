@@ -1,7 +1,6 @@
 """Packages that keep the results of queries see vectors written."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from django.db.models import QuerySet
 
 from tests.drawn_pictures import picture_file
 from tests.packages.shop.models import Pan
-from tests.servers import Redis
+from tests.servers import running_redis
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,12 +29,8 @@ def red():
 
 @pytest.fixture
 def redis_port(tmp_path):
-    if not shutil.which("redis-server"):
-        pytest.skip("there is no redis-server on this machine")
-    server = Redis(tmp_path)
-    server.start()
-    yield server.port
-    server.stop()
+    with running_redis(tmp_path) as server:
+        yield server.port
 
 
 SCRIPT = """

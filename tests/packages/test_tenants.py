@@ -51,7 +51,7 @@ def test_embed__of_one_tenant_leaves_the_rows_of_another_free(tenants, monkeypat
     write, reports = VectorWriter.write, []
 
     def write_meanwhile(writer, results):
-        """Embed the second tenant's row of the same key while the first one's is claimed."""
+        """Ask in another session which tenant's row of the key is free while the first one's is claimed."""
         if not reports:
             with connection.cursor() as cursor:  # the other session does not see a table that is not committed
                 cursor.execute("SELECT 'second.crockery_plate'::regclass::oid")
